@@ -1,0 +1,29 @@
+#pragma once
+
+#include "kernels/core/stream.h"
+
+namespace sluice {
+
+/// One update of AdamW [loshchilov2019 alg. 2], bias-corrected, decay decoupled and scaled by the learning rate.
+struct AdamW {
+  double lr = 0;
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double epsilon = 1e-8;
+  double weight_decay = 0;
+  int64_t step = 1;  ///< 1 for the first update
+};
+
+///   weight, m, v   [n]  in/out, f32 | f64 (dtype of weight)
+///   grad           [n]  dtype of weight, read only
+///   clip_factor    [1] f64  multiplies the gradient
+///   skip           [1] i32  not 0: nothing is changed
+/// g = clip_factor * grad; m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
+/// weight -= lr * (m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + epsilon) + weight_decay * weight).
+void adamw(Stream& s, const AdamW& op, Tensor weight, Tensor grad, Tensor m, Tensor v, Tensor clip_factor, Tensor skip);
+
+/// factor [1] f64 = min(1, max_norm / (sqrt(squared_norm) + 1e-6)), 1 when max_norm is 0; norm [1] f64 = the root.
+/// skip [1] i32 = 1 when the norm is not finite, else 0.
+void clip_by_global_norm(Stream& s, Tensor squared_norm, double max_norm, Tensor factor, Tensor norm, Tensor skip);
+
+}  // namespace sluice

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "kernels/core/tensor.h"
+
+namespace sluice {
+
+/// Where an arena's block comes from.
+enum class MemorySource {
+  kNone,       ///< no memory: allocations are counted and have no data; what the planner uses
+  kHugePages,  ///< anonymous pages, huge where the kernel has them
+};
+
+/// One block of memory, given out from its beginning and taken back in reverse order. Keeps the high-water mark and
+/// which allocation reached it.
+class Arena {
+ public:
+  static constexpr int64_t kAlignmentBytes = 64;
+
+  Arena(std::string name, MemorySource source, int64_t capacity_bytes);
+  ~Arena();
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  /// A tensor of undefined contents. Throws Error naming the arena and the allocation when it does not fit.
+  Tensor alloc(std::string_view name, DType dtype, Shape shape);
+
+  /// The current level, for release(): everything allocated after mark() is given back.
+  int64_t mark() const { return used_bytes_; }
+  void release(int64_t mark);
+
+  const std::string& name() const { return name_; }
+  int64_t used_bytes() const { return used_bytes_; }
+  int64_t high_water_bytes() const { return high_water_bytes_; }
+  const std::string& high_water_name() const { return high_water_name_; }
+  int64_t capacity_bytes() const { return capacity_bytes_; }
+  void* base() const { return base_; }
+
+ private:
+  std::string name_;
+  MemorySource source_;
+  int64_t capacity_bytes_;
+  void* base_ = nullptr;
+  int64_t used_bytes_ = 0;
+  int64_t high_water_bytes_ = 0;
+  std::string high_water_name_;
+};
+
+/// Gives back what is allocated from an arena in a scope.
+class ArenaScope {
+ public:
+  explicit ArenaScope(Arena& arena) : arena_(arena), mark_(arena.mark()) {}
+  ~ArenaScope() { arena_.release(mark_); }
+  ArenaScope(const ArenaScope&) = delete;
+  ArenaScope& operator=(const ArenaScope&) = delete;
+
+ private:
+  Arena& arena_;
+  int64_t mark_;
+};
+
+}  // namespace sluice

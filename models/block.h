@@ -1,0 +1,40 @@
+#pragma once
+
+#include "models/attention.h"
+#include "models/mlp.h"
+#include "models/moe.h"
+
+namespace sluice {
+
+/// Activations of one block. A block that recomputes keeps `input` and `routing` only.
+struct BlockSaved {
+  Tensor input;                         ///< [tokens, hidden]
+  Routing routing;                      ///< in a MoE block
+  Tensor attention_rstd, attention_in;  ///< [tokens], [tokens, hidden]
+  AttentionSaved attention;
+  Tensor middle;            ///< [tokens, hidden], the residual after attention
+  Tensor mlp_rstd, mlp_in;  ///< [tokens], [tokens, hidden]
+  MlpSaved mlp;
+  MoeSaved moe;
+};
+
+/// What every block of a model shares in a step.
+struct BlockContext {
+  const ModelConfig& config;
+  const RopeTables& rope;
+  const TokenBatch& batch;
+  const LossScale& scale;
+};
+
+/// One pre-norm transformer block: y = m + mlp(norm(m)), m = x + attention(norm(x)).
+///   saved.input  [tokens, hidden]  the residual stream x, in ctx.kept
+///   y            [tokens, hidden]  out
+///   recompute    keep the input and the routing only
+void block_forward(StepContext& ctx, const BlockContext& shared, int64_t layer, const BlockTensors& p, Tensor y,
+                   StepSums& sums, BlockSaved& saved, bool recompute, LayerCache* cache = nullptr);
+
+/// d [tokens, hidden] in: gradient of y, out: gradient of the input. Parameter gradients are added to.
+void block_backward(StepContext& ctx, const BlockContext& shared, const BlockTensors& p, BlockSaved& saved,
+                    bool recompute, Tensor d, BlockTensors& grads);
+
+}  // namespace sluice

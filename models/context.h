@@ -1,0 +1,49 @@
+#pragma once
+
+#include "kernels/core/arena.h"
+#include "kernels/core/stream.h"
+#include "parallel/process_group.h"
+
+namespace sluice {
+
+/// What a layer is handed beside its parameters and inputs.
+struct StepContext {
+  Stream& stream;
+  Arena& kept;       ///< block inputs and routing, kept until the micro-step's backward is done
+  Arena& saved;      ///< other activations that backward needs; the recompute arena in a block that recomputes
+  Arena& recompute;  ///< where a block that recomputes puts what it saves, for the length of one call
+  Arena& scratch;    ///< what a function needs while it runs
+  ProcessGroup& dp;  ///< ranks that compute other samples of the same step
+};
+
+/// The samples of a micro-step on this rank: documents packed one after another.
+struct TokenBatch {
+  Tensor tokens;            ///< [tokens] i32
+  Tensor targets;           ///< [tokens] i32, -1: not a target; may be empty in inference
+  Tensor positions;         ///< [tokens] i32, position within the document
+  Tensor document_offsets;  ///< [documents + 1] i32, 0 .. tokens
+};
+
+/// What turns the sums of a micro-step into the loss of a step, which is defined without ranks.
+struct LossScale {
+  int64_t step_targets = 1;       ///< targets of the step, over all ranks and micro-steps
+  int64_t micro_step_tokens = 1;  ///< tokens of a micro-step, over all ranks
+  int64_t micro_steps = 1;        ///< micro-steps of the step
+
+  double per_target() const { return 1.0 / static_cast<double>(step_targets); }
+  double per_token() const { return 1.0 / (static_cast<double>(micro_step_tokens) * static_cast<double>(micro_steps)); }
+};
+
+/// Sums of a step, zeroed at its beginning; each rank adds its part, except for expert_counts.
+struct StepSums {
+  Tensor lm_loss;  ///< [1] f64, sum over targets in nats
+  Tensor router;   ///< [layers, 3] f64: balance loss, z-loss, mean entropy in nats; contributions to the step's values
+  Tensor expert_counts;  ///< [layers, experts] i64, assignments over all ranks so far in this step
+};
+
+/// Tables of the rotary embedding, [max_positions, head_dim / 2] each.
+struct RopeTables {
+  Tensor cosine, sine;
+};
+
+}  // namespace sluice

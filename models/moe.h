@@ -1,0 +1,42 @@
+#pragma once
+
+#include "models/context.h"
+#include "models/parameters.h"
+
+namespace sluice {
+
+/// Who goes where: kept also when a block recomputes its activations, so that a token never changes experts between
+/// forward and backward and the collectives run once.
+struct Routing {
+  Tensor probs, lse;        ///< [tokens, experts], [tokens]
+  Tensor indices, weights;  ///< [tokens, top_k] i32, [tokens, top_k]
+  Tensor offsets;           ///< [experts + 1] i64
+  Tensor row_of_slot;       ///< [tokens, top_k] i32
+  Tensor slot_of_row;       ///< [tokens * top_k] i32
+  Tensor balance_gradient;  ///< [experts]
+};
+
+/// What moe_backward needs of the forward pass, beside the routing.
+struct MoeSaved {
+  Tensor rows;        ///< [tokens * top_k, hidden], inputs sorted by expert
+  Tensor gate_up;     ///< [tokens * top_k, 2 * width]
+  Tensor activated;   ///< [tokens * top_k, width]
+  Tensor expert_out;  ///< [tokens * top_k, hidden]
+};
+
+/// Softmax top-k routing of x [tokens, hidden], with the balance and z losses of this layer added to `sums`.
+/// Every rank of ctx.dp calls it: expert counts are summed over them.
+void route(StepContext& ctx, const ModelConfig& config, int64_t layer, const MlpTensors& p, Tensor x,
+           const LossScale& scale, StepSums& sums, Routing& routing);
+
+/// Dropless experts, added to the residual: y = residual + sum over a token's experts of weight * expert(x).
+///   x, residual, y  [tokens, hidden]; y may alias residual
+void moe_forward(StepContext& ctx, const MlpTensors& p, const Routing& routing, Tensor x, Tensor residual, Tensor y,
+                 MoeSaved& saved);
+
+/// dx [tokens, hidden] out, the gradient of x through experts and router; parameter gradients are added to.
+/// saved.expert_out is overwritten.
+void moe_backward(StepContext& ctx, const ModelConfig& config, const MlpTensors& p, const Routing& routing, Tensor x,
+                  Tensor dy, const LossScale& scale, const MoeSaved& saved, Tensor dx, MlpTensors& grads);
+
+}  // namespace sluice

@@ -1,0 +1,97 @@
+#pragma once
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "configs/train.pb.h"
+#include "kernels/core/stream.h"
+#include "parallel/parameter_record.h"
+
+namespace sluice {
+
+/// The tensors of the model. One struct type serves weights, gradients and both moments; a tensor that the
+/// configuration does not have (qk norms, gates, lm_head when tied) is empty.
+struct AttentionTensors {
+  Tensor q_proj;                ///< [query_heads * head_dim, hidden]
+  std::array<Tensor, 5> gates;  ///< G1..G5: [outputs of the gate, hidden]
+  Tensor k_proj;                ///< [kv_heads * head_dim, hidden]
+  Tensor v_proj;                ///< [kv_heads * head_dim, hidden]
+  Tensor q_norm, k_norm;        ///< [head_dim]
+  Tensor o_proj;                ///< [hidden, query_heads * head_dim]
+};
+
+/// Dense feed-forward layer, or the experts of a mixture stacked along the first axis.
+struct MlpTensors {
+  Tensor router;        ///< [experts, hidden]; empty in a dense layer
+  Tensor gate_up_proj;  ///< [2 * width, hidden] or [experts, 2 * width, hidden], gate rows first
+  Tensor down_proj;     ///< [hidden, width] or [experts, hidden, width]
+};
+
+struct BlockTensors {
+  Tensor input_norm;  ///< [hidden]
+  AttentionTensors attention;
+  Tensor post_attention_norm;  ///< [hidden]
+  MlpTensors mlp;
+};
+
+struct ModelTensors {
+  Tensor embed_tokens;  ///< [vocab, hidden]
+  std::vector<BlockTensors> blocks;
+  Tensor norm;     ///< [hidden]
+  Tensor lm_head;  ///< [vocab, hidden]; empty when tied
+
+  /// The matrix of the output layer, tied or not.
+  Tensor head() const { return lm_head ? lm_head : embed_tokens; }
+};
+
+/// Every parameter of the configuration, in a fixed order, with its place in the flat buffers. Ranges start at
+/// multiples of 16 elements.
+std::vector<ParameterRecord> parameter_records(const ModelConfig& config, bool decay_embeddings = true);
+
+/// Elements of a flat buffer that holds them all, padding included.
+int64_t flat_count(const std::vector<ParameterRecord>& records);
+
+/// Views into a flat buffer [flat_count] of any dtype.
+ModelTensors bind_parameters(const ModelConfig& config, const std::vector<ParameterRecord>& records, Tensor flat);
+
+/// Fills a flat buffer of weights (f32 or f64) by the records' rules: element i of a parameter is a function of (seed,
+/// name, i), so every layout starts from the same bits. Padding becomes 0.
+void initialise_parameters(const std::vector<ParameterRecord>& records, uint64_t seed, Stream& s, Tensor flat);
+
+/// Visits (name, tensor) of every tensor that the configuration has, in the order of parameter_records.
+template <class Model, class Visitor>
+void for_each_parameter(Model& model, const ModelConfig& config, const Visitor& visit) {
+  visit("model.embed_tokens.weight", model.embed_tokens);
+  for (size_t i = 0; i < model.blocks.size(); ++i) {
+    const std::string layer = "model.layers." + std::to_string(i) + ".";
+    auto& block = model.blocks[i];
+    visit(layer + "input_layernorm.weight", block.input_norm);
+    visit(layer + "self_attn.q_proj.weight", block.attention.q_proj);
+    for (const GateSpec& gate : config.gates()) {
+      const int position = gate.position();
+      visit(layer + "self_attn.gates.g" + std::to_string(position) + ".weight",
+            block.attention.gates[static_cast<size_t>(position - 1)]);
+    }
+    visit(layer + "self_attn.k_proj.weight", block.attention.k_proj);
+    visit(layer + "self_attn.v_proj.weight", block.attention.v_proj);
+    if (config.qk_norm()) {
+      visit(layer + "self_attn.q_norm.weight", block.attention.q_norm);
+      visit(layer + "self_attn.k_norm.weight", block.attention.k_norm);
+    }
+    visit(layer + "self_attn.o_proj.weight", block.attention.o_proj);
+    visit(layer + "post_attention_layernorm.weight", block.post_attention_norm);
+    if (config.has_moe()) {
+      visit(layer + "mlp.router.weight", block.mlp.router);
+      visit(layer + "mlp.experts.gate_up_proj", block.mlp.gate_up_proj);
+      visit(layer + "mlp.experts.down_proj", block.mlp.down_proj);
+    } else {
+      visit(layer + "mlp.gate_up_proj.weight", block.mlp.gate_up_proj);
+      visit(layer + "mlp.down_proj.weight", block.mlp.down_proj);
+    }
+  }
+  visit("model.norm.weight", model.norm);
+  if (!config.tie_word_embeddings()) visit("lm_head.weight", model.lm_head);
+}
+
+}  // namespace sluice

@@ -1,0 +1,104 @@
+#include "models/transformer.h"
+
+#include "kernels/elementwise.h"
+#include "kernels/embedding.h"
+#include "kernels/reduce.h"
+#include "kernels/rms_norm.h"
+#include "kernels/rope.h"
+#include "models/head.h"
+
+namespace sluice {
+
+Transformer::Transformer(const ModelConfig& config, const TrainingConfig& training, DType dtype, int64_t max_positions,
+                         Arena& state)
+    : config_(config), recompute_(static_cast<size_t>(config.num_layers()), false) {
+  for (const RecomputeRange& range : training.recompute()) {
+    for (int64_t i = range.first_layer(); i <= range.last_layer(); ++i) recompute_.at(static_cast<size_t>(i)) = true;
+  }
+  if (config.has_mup()) {
+    logit_scale_ = static_cast<double>(config.mup().base_hidden_size()) / static_cast<double>(config.hidden_size());
+  }
+  rope_.cosine = state.alloc("rope_cosine", dtype, {max_positions, config.head_dim() / 2});
+  rope_.sine = state.alloc("rope_sine", dtype, {max_positions, config.head_dim() / 2});
+  rope_tables(config.rope_theta(), rope_.cosine, rope_.sine);
+}
+
+void Transformer::forward(StepContext& ctx, const ModelTensors& p, const TokenBatch& batch, const LossScale& scale,
+                          StepSums& sums, TransformerSaved& saved, std::vector<LayerCache>* caches) const {
+  const int64_t tokens = batch.tokens.dim(0);
+  const DType dtype = p.embed_tokens.dtype;
+  const Shape hidden{tokens, config_.hidden_size()};
+  saved.blocks.resize(p.blocks.size());
+  const BlockContext shared{config_, rope_, batch, scale};
+
+  Tensor x = ctx.kept.alloc("embedded", dtype, hidden);
+  embedding_forward(ctx.stream, batch.tokens, p.embed_tokens, x);
+  for (size_t i = 0; i < p.blocks.size(); ++i) {
+    saved.blocks[i].input = x;
+    Tensor y = ctx.kept.alloc("block_out", dtype, hidden);
+    block_forward(ctx, shared, static_cast<int64_t>(i), p.blocks[i], y, sums, saved.blocks[i], recompute_[i],
+                  caches ? &(*caches)[i] : nullptr);
+    x = y;
+  }
+  saved.last = x;
+  saved.norm_rstd = ctx.saved.alloc("norm_rstd", dtype, {tokens});
+  saved.normed = ctx.saved.alloc("normed", dtype, hidden);
+  rms_norm_forward(ctx.stream, x, p.norm, config_.rms_norm_eps(), saved.normed, saved.norm_rstd);
+  if (logit_scale_ != 1) scale_hidden(ctx, saved.normed);
+}
+
+void Transformer::train_micro_step(StepContext& ctx, const ModelTensors& p, const TokenBatch& batch,
+                                   const LossScale& scale, StepSums& sums, TransformerSaved& saved,
+                                   ModelTensors& grads) const {
+  const ArenaScope kept(ctx.kept), saved_scope(ctx.saved), scratch(ctx.scratch);
+  forward(ctx, p, batch, scale, sums, saved);
+  Tensor losses = ctx.scratch.alloc("losses", DType::kF64, batch.targets.shape);
+  Tensor d_normed = ctx.scratch.alloc("d_normed", saved.normed.dtype, saved.normed.shape);
+  Tensor& d_head = grads.lm_head ? grads.lm_head : grads.embed_tokens;
+  head_loss(ctx, saved.normed, p.head(), batch.targets, scale.per_target(), losses, d_normed, d_head);
+
+  Tensor lm_loss = ctx.scratch.alloc("lm_loss", DType::kF64, {1});
+  sum(ctx.stream, losses, lm_loss);
+  add(ctx.stream, sums.lm_loss, lm_loss, sums.lm_loss);
+  backward(ctx, p, batch, scale, saved, d_normed, grads);
+}
+
+void Transformer::backward(StepContext& ctx, const ModelTensors& p, const TokenBatch& batch, const LossScale& scale,
+                           TransformerSaved& saved, Tensor d_normed, ModelTensors& grads) const {
+  const BlockContext shared{config_, rope_, batch, scale};
+  if (logit_scale_ != 1) scale_hidden(ctx, d_normed);
+  Tensor d = ctx.scratch.alloc("d_residual", d_normed.dtype, d_normed.shape);
+  rms_norm_backward(ctx.stream, d_normed, saved.last, p.norm, saved.norm_rstd, d, grads.norm);
+  for (size_t i = p.blocks.size(); i-- > 0;) {
+    block_backward(ctx, shared, p.blocks[i], saved.blocks[i], recompute_[i], d, grads.blocks[i]);
+  }
+  embedding_backward(ctx.stream, batch.tokens, d, grads.embed_tokens);
+}
+
+void Transformer::evaluate(StepContext& ctx, const ModelTensors& p, const TokenBatch& batch, StepSums& sums,
+                           TransformerSaved& saved, Tensor losses) const {
+  const ArenaScope kept(ctx.kept), saved_scope(ctx.saved);
+  const LossScale scale{1, batch.tokens.dim(0) * ctx.dp.size(), 1};
+  forward(ctx, p, batch, scale, sums, saved);
+  head_loss(ctx, saved.normed, p.head(), batch.targets, 0, losses, {}, {});
+}
+
+void Transformer::scale_hidden(StepContext& ctx, Tensor x) const { scale(ctx.stream, x, logit_scale_); }
+
+StepLosses step_losses(const ModelConfig& config, const LossScale& scale, const StepSums& sums) {
+  StepLosses losses;
+  losses.lm_loss = *sums.lm_loss.as<double>() * scale.per_target();
+  losses.loss = losses.lm_loss;
+  if (!config.has_moe()) return losses;
+  const int64_t layers = config.num_layers();
+  for (int64_t i = 0; i < layers; ++i) {
+    losses.balance_loss += sums.router.as<double>()[i * 3];
+    losses.z_loss += sums.router.as<double>()[i * 3 + 1];
+  }
+  losses.loss += config.moe().balance_coef() * losses.balance_loss + config.moe().z_coef() * losses.z_loss;
+  losses.balance_loss /= static_cast<double>(layers);
+  losses.z_loss /= static_cast<double>(layers);
+  return losses;
+}
+
+}  // namespace sluice
