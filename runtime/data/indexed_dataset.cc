@@ -49,8 +49,7 @@ void IndexedDataset::read_header() {
   const auto version = load<uint64_t>(bytes.data() + 9);
   ENSURE(version == kIndexVersion, path, ": version: expected ", kIndexVersion, ", got ", version);
   const int dtype = load<uint8_t>(bytes.data() + 17);
-  ENSURE(dtype == kIndexInt32 || dtype == kIndexUint16, path,
-         ": dtype: expected 4 (int32) or 8 (uint16), got ", dtype);
+  ENSURE(dtype == kIndexInt32 || dtype == kIndexUint16, path, ": dtype: expected 4 (int32) or 8 (uint16), got ", dtype);
   token_bytes_ = dtype == kIndexInt32 ? 4 : 2;
 
   const auto sequences = load<uint64_t>(bytes.data() + 18);
@@ -116,8 +115,7 @@ void IndexedDataset::read(int64_t begin, int64_t count, int64_t vocab_size, int3
   INVARIANT(begin >= 0 && count >= 0 && begin <= tokens_ - count, prefix_, ": read of ", count, " tokens at ", begin,
             " of ", tokens_);
   const char* from = tokens_file_.bytes().data() + begin * token_bytes_;
-  const uint32_t largest =
-      token_bytes_ == 4 ? widen<int32_t>(from, count, out) : widen<uint16_t>(from, count, out);
+  const uint32_t largest = token_bytes_ == 4 ? widen<int32_t>(from, count, out) : widen<uint16_t>(from, count, out);
   if (count == 0 || static_cast<int64_t>(largest) < vocab_size) return;
   for (int64_t i = 0; i < count; ++i) {
     if (out[i] < 0 || out[i] >= vocab_size) refuse_token(begin + i, out[i], vocab_size);

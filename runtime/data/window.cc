@@ -47,13 +47,31 @@ void append_window(const IndexedDataset& set, int64_t first, int64_t vocab_size,
   const auto begin = static_cast<int64_t>(batch.tokens.size());
   const int64_t end = begin + batch.length;
   const int64_t inputs = std::min(batch.length, set.tokens() - first);
-  const int64_t targets = std::min(inputs, set.tokens() - first - 1);
+  const int64_t targets = std::min(batch.length, set.tokens() - first - 1);
 
-  // One token more than the inputs, as it is the last target.
+  // For a moment one token more than the inputs: the last target.
   batch.tokens.resize(static_cast<size_t>(end) + 1, 0);
   set.read(first, std::max(inputs, targets + 1), vocab_size, batch.tokens.data() + begin);
-  batch.targets.assign(batch.tokens.begin() + 1, batch.tokens.begin() + 1 + end);
-  return;
+  batch.targets.insert(batch.targets.end(), batch.tokens.begin() + begin + 1,
+                       batch.tokens.begin() + begin + 1 + targets);
+  batch.targets.resize(static_cast<size_t>(end), -1);
+  batch.tokens.pop_back();
+  batch.positions.resize(static_cast<size_t>(end));
+  batch.target_count += targets;
+
+  for_each_boundary(set, first, batch.length, [&](int64_t token) {
+    batch.targets[static_cast<size_t>(begin + token - 1 - first)] = -1;
+    --batch.target_count;
+    close_document(batch, begin + token - first);
+  });
+  close_document(batch, begin + inputs);
+  close_document(batch, end);
+}
+
+int64_t count_targets(const IndexedDataset& set, int64_t first, int64_t length) {
+  int64_t targets = std::min(length, set.tokens() - first - 1);
+  for_each_boundary(set, first, length, [&](int64_t) { --targets; });
+  return targets;
 }
 
 }  // namespace sluice

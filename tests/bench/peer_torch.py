@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One training step of the benchmark configurations in PyTorch (2.5 or newer), in full float32 on the CPU.
+"""One training step of the benchmark configurations in PyTorch (2.10 or newer), in full float32 on the CPU.
 
 The same mathematics as configs/bench/<name>.textproto: pre-norm decoder, grouped-query attention with QK-norm, RoPE and
 an elementwise output gate, SwiGLU experts with top-k renormalisation, AdamW with clipping. Tokens are random and the
@@ -41,7 +41,7 @@ CONFIGS = {
     "large": Config(512, 8, 8192, 512, 4, head_dim=64, ffn_size=256, num_experts=32, top_k=4),
     "fine": Config(512, 4, 8192, 512, 2, head_dim=64, ffn_size=128, num_experts=128, top_k=8),
 }
-CONFIGS |= {f"{name}-dense": dense_twin(CONFIGS[name]) for name in ("small", "large")}
+CONFIGS |= {f"{name}_dense": dense_twin(CONFIGS[name]) for name in ("small", "large")}
 
 
 def parse_arguments():
@@ -131,7 +131,8 @@ class LoopMoe(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.router = Router(config)
-        self.experts = nn.ModuleList(FeedForward(config.hidden_size, config.ffn_size) for _ in range(config.num_experts))
+        experts = (FeedForward(config.hidden_size, config.ffn_size) for _ in range(config.num_experts))
+        self.experts = nn.ModuleList(experts)
 
     def forward(self, x):
         rows = x.flatten(0, 1)

@@ -1,0 +1,33 @@
+#include "kernels/adamw.h"
+
+#include "kernels/core/backend.h"
+
+SLUICE_BACKENDS(void adamw(Stream& s, const AdamW& op, Tensor weight, Tensor grad, Tensor m, Tensor v,
+                           Tensor clip_factor, Tensor skip);
+                void clip_by_global_norm(Stream& s, Tensor squared_norm, double max_norm, Tensor factor, Tensor norm,
+                                         Tensor skip);)
+
+namespace sluice {
+
+void adamw(Stream& s, const AdamW& op, Tensor weight, Tensor grad, Tensor m, Tensor v, Tensor clip_factor,
+           Tensor skip) {
+  const Shape n{weight.count()};
+  expect("weight", weight, weight.dtype, n);
+  expect("grad", grad, weight.dtype, n);
+  expect("m", m, weight.dtype, n);
+  expect("v", v, weight.dtype, n);
+  expect("clip_factor", clip_factor, DType::kF64, {1});
+  expect("skip", skip, DType::kI32, {1});
+  INVARIANT(op.step >= 1, "adamw: step ", op.step, " must be at least 1");
+  SLUICE_DISPATCH(s, adamw(s, op, weight, grad, m, v, clip_factor, skip));
+}
+
+void clip_by_global_norm(Stream& s, Tensor squared_norm, double max_norm, Tensor factor, Tensor norm, Tensor skip) {
+  expect("squared_norm", squared_norm, DType::kF64, {1});
+  expect("factor", factor, DType::kF64, {1});
+  expect("norm", norm, DType::kF64, {1});
+  expect("skip", skip, DType::kI32, {1});
+  SLUICE_DISPATCH(s, clip_by_global_norm(s, squared_norm, max_norm, factor, norm, skip));
+}
+
+}  // namespace sluice

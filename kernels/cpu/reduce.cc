@@ -1,0 +1,75 @@
+#include "kernels/reduce.h"
+
+#include "kernels/core/parallel_for.h"
+#include "kernels/cpu/simd.h"
+
+namespace sluice::cpu::SLUICE_CPU_NAMESPACE {
+namespace {
+
+// Blocks are summed by whoever gets them and added up in block order, so the sum does not depend on the threads.
+constexpr int64_t kBlock = 4096;
+constexpr int64_t kBlocksARound = ThreadPool::kWorkspaceBytes / static_cast<int64_t>(sizeof(double));
+
+template <class T>
+double block_sum_squares(const T* x, int64_t n) {
+  LaneSum<double> sum;
+  sum.add(n, [&](int64_t i) { return static_cast<double>(x[i]) * static_cast<double>(x[i]); });
+  return sum.total();
+}
+
+}  // namespace
+
+void sum_squares(Stream& s, Tensor x, Tensor out) {
+  double total = 0;
+  dispatch_float(x.dtype, [&]<class T>() {
+    const T* values = x.as<T>();
+    const int64_t blocks = (x.count() + kBlock - 1) / kBlock;
+    // Worker 0's workspace is free for the block sums: sums need none.
+    double* sums = static_cast<double*>(s.pool->workspace(0));
+    for (int64_t first = 0; first < blocks; first += kBlocksARound) {
+      const int64_t round = blocks - first < kBlocksARound ? blocks - first : kBlocksARound;
+      parallel_for(s, round, 1, [&](int64_t begin, int64_t end, int) {
+        for (int64_t b = begin; b < end; ++b) {
+          const int64_t start = (first + b) * kBlock;
+          const int64_t left = x.count() - start;
+          sums[b] = block_sum_squares(values + start, left < kBlock ? left : kBlock);
+        }
+      });
+      for (int64_t b = 0; b < round; ++b) total += sums[b];
+    }
+  });
+  *out.as<double>() = total;
+}
+
+void sum(Stream&, Tensor x, Tensor out) {
+  const double* values = x.as<double>();
+  double total = 0;
+  for (int64_t i = 0; i < x.count(); ++i) total += values[i];
+  *out.as<double>() = total;
+}
+
+void max_abs(Stream& s, Tensor x, Tensor out) {
+  double* most = static_cast<double*>(s.pool->workspace(0));
+  for (int i = 0; i < s.pool->threads(); ++i) most[i] = 0;
+  dispatch_float(x.dtype, [&]<class T>() {
+    const T* values = x.as<T>();
+    parallel_for(s, x.count(), kBlock, [&](int64_t begin, int64_t end, int worker) {
+      T found = 0;
+      bool nan = false;
+      for (int64_t i = begin; i < end; ++i) {
+        const T magnitude = values[i] < 0 ? -values[i] : values[i];
+        nan |= magnitude != magnitude;
+        found = magnitude > found ? magnitude : found;
+      }
+      most[worker] = nan ? __builtin_nan("") : static_cast<double>(found);
+    });
+  });
+  double result = 0;
+  for (int i = 0; i < s.pool->threads(); ++i) {
+    if (most[i] != most[i]) result = most[i];
+    if (most[i] > result) result = most[i];
+  }
+  *out.as<double>() = result;
+}
+
+}  // namespace sluice::cpu::SLUICE_CPU_NAMESPACE

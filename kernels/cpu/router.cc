@@ -1,0 +1,132 @@
+#include "kernels/router.h"
+
+#include <cmath>
+
+#include "kernels/core/parallel_for.h"
+#include "kernels/cpu/simd.h"
+
+namespace sluice::cpu::SLUICE_CPU_NAMESPACE {
+namespace {
+
+/// probs = softmax(logits); returns the log-sum-exp.
+template <class T>
+T softmax_row(const T* logits, T* probs, int64_t experts) {
+  T most = logits[0];
+  for (int64_t i = 1; i < experts; ++i) most = logits[i] > most ? logits[i] : most;
+  LaneSum<T> sum;
+  sum.add(experts, [&](int64_t i) { return probs[i] = exponential(logits[i] - most); });
+  const T total = sum.total();
+  const T factor = T(1) / total;
+  for (int64_t i = 0; i < experts; ++i) probs[i] *= factor;
+  return most + std::log(total);
+}
+
+bool already_chosen(const int32_t* chosen, int64_t count, int64_t expert) {
+  for (int64_t j = 0; j < count; ++j) {
+    if (chosen[j] == expert) return true;
+  }
+  return false;
+}
+
+/// The top_k largest, best first, ties to the lower index. NaN compares false: then the first not yet chosen is taken.
+template <class T>
+void choose(const T* probs, int64_t experts, int64_t top_k, int32_t* chosen) {
+  for (int64_t k = 0; k < top_k; ++k) {
+    int64_t best = -1;
+    for (int64_t i = 0; i < experts; ++i) {
+      if ((best < 0 || probs[i] > probs[best]) && !already_chosen(chosen, k, i)) best = i;
+    }
+    chosen[k] = static_cast<int32_t>(best);
+  }
+}
+
+template <class T>
+void weigh(const T* probs, const int32_t* chosen, int64_t top_k, bool normalize, T* weights) {
+  T sum = 0;
+  for (int64_t k = 0; k < top_k; ++k) sum += weights[k] = probs[chosen[k]];
+  if (!normalize) return;
+  for (int64_t k = 0; k < top_k; ++k) weights[k] /= sum;
+}
+
+/// dprobs of one token into d, from the weights and the balance loss; dlogits then follow from the softmax.
+template <class T>
+void backward_row(const RouterGradient& in, const T* dweights, const T* probs, T lse, const int32_t* chosen,
+                  const T* weights, int64_t experts, int64_t top_k, T* dprobs, T* dlogits) {
+  const T* balance = in.balance_gradient.as<T>();
+  for (int64_t i = 0; i < experts; ++i) dprobs[i] = balance[i];
+  T weighted = 0, chosen_sum = 1;
+  if (in.normalize) {
+    chosen_sum = 0;
+    for (int64_t k = 0; k < top_k; ++k) weighted += dweights[k] * weights[k], chosen_sum += probs[chosen[k]];
+  }
+  for (int64_t k = 0; k < top_k; ++k) dprobs[chosen[k]] += (dweights[k] - weighted) / chosen_sum;
+
+  LaneSum<T> mean;
+  mean.add(experts, [&](int64_t i) { return dprobs[i] * probs[i]; });
+  // d(lse^2)/d(logit i) = 2 lse probs[i]
+  const T shift = mean.total() - static_cast<T>(2 * in.z_gradient) * lse;
+  for (int64_t i = 0; i < experts; ++i) dlogits[i] = probs[i] * (dprobs[i] - shift);
+}
+
+}  // namespace
+
+void router_forward(Stream& s, Tensor logits, bool normalize, Tensor probs, Tensor lse, Tensor indices, Tensor weights,
+                    Tensor counts) {
+  const int64_t tokens = logits.dim(0), experts = logits.dim(1), top_k = indices.dim(1);
+  int32_t* chosen = indices.as<int32_t>();
+  dispatch_float(logits.dtype, [&]<class T>() {
+    parallel_for(s, tokens, 16, [&](int64_t begin, int64_t end, int) {
+      for (int64_t t = begin; t < end; ++t) {
+        T* row = probs.as<T>() + t * experts;
+        lse.as<T>()[t] = softmax_row(logits.as<T>() + t * experts, row, experts);
+        choose(row, experts, top_k, chosen + t * top_k);
+        weigh(row, chosen + t * top_k, top_k, normalize, weights.as<T>() + t * top_k);
+      }
+    });
+  });
+  int64_t* n = counts.as<int64_t>();
+  for (int64_t e = 0; e < experts; ++e) n[e] = 0;
+  for (int64_t i = 0; i < tokens * top_k; ++i) ++n[chosen[i]];
+}
+
+void router_backward(Stream& s, const RouterGradient& in, Tensor dlogits) {
+  const int64_t experts = in.probs.dim(1), top_k = in.indices.dim(1);
+  dispatch_float(in.probs.dtype, [&]<class T>() {
+    parallel_for(s, in.probs.dim(0), 16, [&](int64_t begin, int64_t end, int worker) {
+      T* dprobs = static_cast<T*>(s.pool->workspace(worker));
+      for (int64_t t = begin; t < end; ++t) {
+        backward_row(in, in.dweights.as<T>() + t * top_k, in.probs.as<T>() + t * experts, in.lse.as<T>()[t],
+                     in.indices.as<int32_t>() + t * top_k, in.weights.as<T>() + t * top_k, experts, top_k, dprobs,
+                     dlogits.as<T>() + t * experts);
+      }
+    });
+  });
+}
+
+void router_sums(Stream& s, Tensor probs, Tensor lse, Tensor prob_sums, Tensor moments) {
+  const int64_t tokens = probs.dim(0), experts = probs.dim(1);
+  double* sums = prob_sums.as<double>();
+  dispatch_float(probs.dtype, [&]<class T>() {
+    const T* p = probs.as<T>();
+    // A column belongs to one worker, so that tokens are added in their order.
+    parallel_for(s, experts, 8, [&](int64_t begin, int64_t end, int) {
+      for (int64_t e = begin; e < end; ++e) sums[e] = 0;
+      for (int64_t t = 0; t < tokens; ++t) {
+        for (int64_t e = begin; e < end; ++e) sums[e] += static_cast<double>(p[t * experts + e]);
+      }
+    });
+    // Entropy of a token = lse - sum of p * logit; with p alone: -sum of p log p.
+    double squares = 0, entropy = 0;
+    for (int64_t t = 0; t < tokens; ++t) {
+      const double l = static_cast<double>(lse.as<T>()[t]);
+      squares += l * l;
+    }
+    for (int64_t i = 0; i < tokens * experts; ++i) {
+      if (p[i] > 0) entropy -= static_cast<double>(p[i]) * static_cast<double>(std::log(p[i]));
+    }
+    moments.as<double>()[0] = squares;
+    moments.as<double>()[1] = entropy;
+  });
+}
+
+}  // namespace sluice::cpu::SLUICE_CPU_NAMESPACE

@@ -1,0 +1,28 @@
+#include "kernels/elementwise.h"
+
+#include "kernels/core/backend.h"
+
+SLUICE_BACKENDS(void add(Stream& s, Tensor a, Tensor b, Tensor out); void fill_zero(Stream& s, Tensor x);
+                void scale(Stream& s, Tensor x, double factor); void cast(Stream& s, Tensor x, Tensor out);)
+
+namespace sluice {
+
+void add(Stream& s, Tensor a, Tensor b, Tensor out) {
+  expect("b", b, a.dtype, a.shape);
+  expect("out", out, a.dtype, a.shape);
+  SLUICE_DISPATCH(s, add(s, a, b, out));
+}
+
+void fill_zero(Stream& s, Tensor x) { SLUICE_DISPATCH(s, fill_zero(s, x)); }
+
+void scale(Stream& s, Tensor x, double factor) { SLUICE_DISPATCH(s, scale(s, x, factor)); }
+
+void cast(Stream& s, Tensor x, Tensor out) {
+  expect("out", out, out.dtype, x.shape);
+  INVARIANT(x.dtype == DType::kF32 || x.dtype == DType::kF64, "x: expected f32 or f64, got ", dtype_name(x.dtype));
+  INVARIANT(out.dtype == DType::kF32 || out.dtype == DType::kF64 || out.dtype == DType::kBF16,
+            "out: expected f32, f64 or bf16, got ", dtype_name(out.dtype));
+  SLUICE_DISPATCH(s, cast(s, x, out));
+}
+
+}  // namespace sluice

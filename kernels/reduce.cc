@@ -1,0 +1,26 @@
+#include "kernels/reduce.h"
+
+#include "kernels/core/backend.h"
+
+SLUICE_BACKENDS(void sum_squares(Stream& s, Tensor x, Tensor out); void sum(Stream& s, Tensor x, Tensor out);
+                void max_abs(Stream& s, Tensor x, Tensor out);)
+
+namespace sluice {
+
+void sum_squares(Stream& s, Tensor x, Tensor out) {
+  expect("out", out, DType::kF64, {1});
+  SLUICE_DISPATCH(s, sum_squares(s, x, out));
+}
+
+void sum(Stream& s, Tensor x, Tensor out) {
+  expect("x", x, DType::kF64, {x.count()});
+  expect("out", out, DType::kF64, {1});
+  SLUICE_DISPATCH(s, sum(s, x, out));
+}
+
+void max_abs(Stream& s, Tensor x, Tensor out) {
+  expect("out", out, DType::kF64, {1});
+  SLUICE_DISPATCH(s, max_abs(s, x, out));
+}
+
+}  // namespace sluice

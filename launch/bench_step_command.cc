@@ -1,0 +1,96 @@
+#include <algorithm>
+#include <chrono>
+
+#include <fmt/format.h>
+
+#include "kernels/core/philox.h"
+#include "kernels/peak.h"
+#include "launch/commands.h"
+#include "launch/shared_config.h"
+#include "models/count.h"
+#include "runtime/step.h"
+#include "runtime/validate.h"
+
+namespace sluice {
+namespace {
+
+constexpr int64_t kWarmUpSteps = 2;
+
+/// Random tokens, every one a target but the last of a sequence; each sequence is one document.
+Batch random_batch(const TrainConfig& config, int rank) {
+  const int64_t length = config.training().sequence_length();
+  Batch batch;
+  batch.start(config.training().micro_batch_size(), length);
+  const Philox random(static_cast<uint64_t>(config.training().seed()), "bench");
+  const double vocab = static_cast<double>(config.model().vocab_size());
+  for (int64_t sequence = 0; sequence < batch.sequences; ++sequence) {
+    for (int64_t i = 0; i < length; ++i) {
+      const uint64_t place = static_cast<uint64_t>(sequence * (length + 1) + i);
+      const auto token = [&](uint64_t at) {
+        return static_cast<int32_t>(random.uniform(at, static_cast<uint64_t>(rank)) * vocab);
+      };
+      batch.tokens.push_back(token(place));
+      batch.targets.push_back(token(place + 1));
+      batch.positions.push_back(static_cast<int32_t>(i));
+    }
+    batch.document_offsets.push_back(static_cast<int32_t>((sequence + 1) * length));
+  }
+  batch.target_count = batch.sequences * length;
+  return batch;
+}
+
+double median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + static_cast<int64_t>(values.size()) / 2, values.end());
+  return values[values.size() / 2];
+}
+
+void check_bench(TrainConfig& config, int world_size) {
+  if (!config.data().train_size()) config.mutable_data()->add_train()->set_prefix("unused");
+  validate_training(config, world_size);
+}
+
+}  // namespace
+
+void run_bench_step(const BenchStepOptions& options, Session& session) {
+  ProcessGroup& world = session.world();
+  const TrainConfig config =
+      shared_config(world, options.config, [&](TrainConfig& c) { check_bench(c, world.size()); });
+  Compute compute(config.cpu());
+  Stream& s = compute.stream();
+  const TrainingConfig& training = config.training();
+  const DType dtype = compute_dtype(config.precision());
+  ModelState model(config.model(), true, dtype, ModelState::Use::kTraining, s);
+  initialise_parameters(model.records, static_cast<uint64_t>(training.seed()), s, model.weights);
+  const Transformer transformer(config.model(), training, dtype, training.sequence_length(), model.state);
+  TrainStep step(config, transformer, model, world);
+
+  const Batch batch = random_batch(config, world.rank());
+  LossScale scale;
+  scale.step_targets = training.global_batch_size() * training.sequence_length();
+  scale.micro_step_tokens = training.micro_batch_size() * world.size() * training.sequence_length();
+  scale.micro_steps = training.global_batch_size() / (training.micro_batch_size() * world.size());
+  std::vector<double> seconds;
+  double loss = 0;
+  for (int64_t i = 1; i <= kWarmUpSteps + options.steps; ++i) {
+    world.barrier();
+    const auto start = std::chrono::steady_clock::now();
+    loss = step.run(s, i, config.optimizer().lr(), scale, [&]() -> const Batch& { return batch; }).losses.lm_loss;
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    if (i > kWarmUpSteps) seconds.push_back(elapsed.count());
+  }
+
+  const double peak = measure_peak_flops(s) * world.size();
+  if (world.rank() != 0) return;
+  const double tokens = static_cast<double>(scale.step_targets);
+  const double rate = tokens / median(seconds);
+  const double best = tokens / *std::min_element(seconds.begin(), seconds.end());
+  const double flops = train_flops_per_token(config.model(), training.sequence_length());
+  const char* form = options.json
+                         ? "{{\"tokens_per_s_median\":{:.1f},\"tokens_per_s_best\":{:.1f},\"mfu\":{:.4f},"
+                           "\"peak_gflops\":{:.1f},\"flops_per_token\":{:.0f},\"loss\":{:.6f},\"isa\":\"{}\"}}\n"
+                         : "tokens/s {:.1f} median, {:.1f} best; {:.4f} of the {:.1f} GF/s that multiply-adds "
+                           "reach; {:.0f} FLOPs a token; loss {:.6f}; {}\n";
+  fmt::print(fmt::runtime(form), rate, best, rate * flops / peak, peak / 1e9, flops, loss, isa_name(s.isa));
+}
+
+}  // namespace sluice

@@ -1,0 +1,81 @@
+#include <cmath>
+#include <cstdio>
+#include <numbers>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "launch/commands.h"
+#include "launch/loaded_model.h"
+#include "parallel/agree.h"
+#include "runtime/evaluate.h"
+#include "runtime/run_data.h"
+
+namespace sluice {
+namespace {
+
+/// What one data set scored.
+struct SetScore {
+  std::string prefix;
+  EvaluationResult result;
+  int64_t bytes = 0;
+
+  double loss() const { return result.loss(); }
+  double perplexity() const { return std::exp(loss()); }
+  double bits_per_byte() const { return result.nats / std::numbers::ln2 / static_cast<double>(bytes); }
+};
+
+void print_json(const std::vector<SetScore>& scores, double mean_loss, double mean_bits_per_byte) {
+  nlohmann::ordered_json out;
+  out["sets"] = nlohmann::ordered_json::array();
+  for (const SetScore& score : scores) {
+    out["sets"].push_back({{"prefix", score.prefix},
+                           {"loss", score.loss()},
+                           {"perplexity", score.perplexity()},
+                           {"bits_per_byte", score.bits_per_byte()},
+                           {"targets", score.result.targets},
+                           {"bytes", score.bytes}});
+  }
+  out["mean"] = {{"loss", mean_loss}, {"perplexity", std::exp(mean_loss)}, {"bits_per_byte", mean_bits_per_byte}};
+  fmt::print("{}\n", out.dump());
+}
+
+void print_table(const std::vector<SetScore>& scores, double mean_loss, double mean_bits_per_byte) {
+  fmt::print("{:<40} {:>10} {:>12} {:>14} {:>12} {:>12}\n", "set", "loss", "perplexity", "bits per byte", "targets",
+             "bytes");
+  for (const SetScore& score : scores) {
+    fmt::print("{:<40} {:>10.6f} {:>12.4f} {:>14.6f} {:>12} {:>12}\n", score.prefix, score.loss(), score.perplexity(),
+               score.bits_per_byte(), score.result.targets, score.bytes);
+  }
+  fmt::print("{:<40} {:>10.6f} {:>12.4f} {:>14.6f}\n", "mean", mean_loss, std::exp(mean_loss), mean_bits_per_byte);
+}
+
+}  // namespace
+
+void run_eval(const EvalOptions& options, Session& session) {
+  ProcessGroup& world = session.world();
+  LoadedModel loaded(options.checkpoint, world);
+  const TrainConfig& config = loaded.config();
+  const int64_t length = options.length > 0 ? options.length : config.training().sequence_length();
+  const Transformer transformer = loaded.make_transformer(length);
+  ActivationMemory memory;
+  std::vector<SetScore> scores;
+  for (const std::string& prefix : options.prefixes) {
+    std::unique_ptr<EvaluationData> data;
+    SetScore score{prefix, {}, 0};
+    agree(world, [&] {
+      data = std::make_unique<EvaluationData>(prefix, length, config.model().vocab_size());
+      score.bytes = text_bytes(prefix, data->set(), loaded.tokenizer());
+    });
+    score.result = evaluate_set(loaded.stream(), world, transformer, loaded.weights(), *data,
+                                config.training().micro_batch_size(), 0, memory);
+    scores.push_back(score);
+  }
+  if (world.rank() != 0) return;
+  double loss = 0, bits_per_byte = 0;
+  for (const SetScore& score : scores) loss += score.loss(), bits_per_byte += score.bits_per_byte();
+  const double sets = static_cast<double>(scores.size());
+  (options.json ? print_json : print_table)(scores, loss / sets, bits_per_byte / sets);
+}
+
+}  // namespace sluice

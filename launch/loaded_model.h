@@ -1,0 +1,34 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "launch/session.h"
+#include "models/transformer.h"
+#include "runtime/data/tokenizer.h"
+#include "runtime/model_state.h"
+
+namespace sluice {
+
+/// A checkpoint's model, ready to be evaluated or sampled on this rank.
+class LoadedModel {
+ public:
+  /// Reads configuration, tokenizer and weights of a step folder, verified by checksum. Throws Error naming what is
+  /// missing or damaged. Every rank of `world` calls it.
+  LoadedModel(const std::string& step_dir, ProcessGroup& world);
+
+  const TrainConfig& config() const { return config_; }
+  const Tokenizer& tokenizer() const { return *tokenizer_; }
+  const ModelTensors& weights() const { return model_->weight_tensors; }
+  Stream& stream() { return compute_->stream(); }
+  /// With RoPE tables for positions below max_positions.
+  Transformer make_transformer(int64_t max_positions);
+
+ private:
+  TrainConfig config_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<Compute> compute_;
+  std::unique_ptr<ModelState> model_;
+};
+
+}  // namespace sluice

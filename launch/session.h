@@ -1,0 +1,39 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "configs/train.pb.h"
+#include "kernels/core/stream.h"
+#include "parallel/process_group.h"
+
+namespace sluice {
+
+class MpiSession;
+
+/// The ranks of this program. Started by mpirun or srun they are MPI's; otherwise the one rank needs no MPI at all,
+/// which starts a quarter of a second sooner.
+class Session {
+ public:
+  Session();
+  ~Session();
+  ProcessGroup& world() { return *world_; }
+
+ private:
+  std::unique_ptr<MpiSession> mpi_;
+  std::unique_ptr<ProcessGroup> world_;
+};
+
+/// The threads and instruction set of a rank, checked against a scalar product.
+class Compute {
+ public:
+  /// Throws Error on an unknown or unsupported instruction set, or when the machine multiplies wrongly.
+  explicit Compute(const CpuConfig& config);
+  Stream& stream() { return stream_; }
+
+ private:
+  ThreadPool pool_;
+  Stream stream_;
+};
+
+}  // namespace sluice

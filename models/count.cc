@@ -1,0 +1,34 @@
+#include "models/count.h"
+
+#include "models/parameters.h"
+
+namespace sluice {
+
+ParameterCount count_parameters(const ModelConfig& config) {
+  ParameterCount count;
+  for (const ParameterRecord& r : parameter_records(config)) {
+    count.total += r.global_count();
+    const bool expert = r.folding == Folding::kExpert;
+    count.active += expert ? r.global_count() / config.moe().num_experts() * config.moe().top_k() : r.global_count();
+  }
+  return count;
+}
+
+double train_flops_per_token(const ModelConfig& config, int64_t sequence_length) {
+  double weights = 0;
+  for (const ParameterRecord& r : parameter_records(config)) {
+    if (r.global_shape.size() < 2) continue;
+    const bool look_up_only = r.name == "model.embed_tokens.weight" && !config.tie_word_embeddings();
+    if (look_up_only) continue;
+    const double share = r.folding == Folding::kExpert ? static_cast<double>(config.moe().top_k()) /
+                                                             static_cast<double>(config.moe().num_experts())
+                                                       : 1.0;
+    weights += share * static_cast<double>(r.global_count());
+  }
+  // q k^T and p v: 2 * 2 * width operations a query and key, half of the keys visible, times 3 for backward.
+  const double attention = 6.0 * static_cast<double>(config.num_layers() * config.num_attention_heads() *
+                                                     config.head_dim() * sequence_length);
+  return 6.0 * weights + attention;
+}
+
+}  // namespace sluice

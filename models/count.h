@@ -1,0 +1,20 @@
+#pragma once
+
+#include <cstdint>
+
+#include "configs/train.pb.h"
+
+namespace sluice {
+
+/// Parameters of a configuration (paper section 3.1).
+struct ParameterCount {
+  int64_t total = 0;
+  int64_t active = 0;  ///< that one token uses: top_k of num_experts experts; both embeddings included
+};
+ParameterCount count_parameters(const ModelConfig& config);
+
+/// Floating-point operations of training (forward and backward) a token: 6 for every active weight of a matrix product
+/// and the causal half of attention's; the embedding look-up counts nothing.
+double train_flops_per_token(const ModelConfig& config, int64_t sequence_length);
+
+}  // namespace sluice

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <memory>
+
+#include "parallel/process_group.h"
+
+namespace sluice {
+
+/// MPI between its initialisation and its end, once a process. Where the user has not said otherwise, it makes waiting
+/// ranks yield when a node has more of them than cores. Throws Error when MPI cannot start.
+class MpiSession {
+ public:
+  MpiSession();
+  /// Ends MPI, unless an exception is on its way to fatal(): other ranks may be waiting inside MPI then.
+  ~MpiSession();
+  MpiSession(const MpiSession&) = delete;
+  MpiSession& operator=(const MpiSession&) = delete;
+
+ private:
+  int exceptions_at_start_;
+};
+
+/// Every rank of the job. Needs a MpiSession.
+std::unique_ptr<ProcessGroup> make_mpi_world();
+
+}  // namespace sluice

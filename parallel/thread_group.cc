@@ -1,0 +1,260 @@
+#include "parallel/thread_group.h"
+
+#include <condition_variable>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "parallel/combine.h"
+
+namespace sluice {
+namespace {
+
+/// What one rank shows the others during an operation.
+struct Offer {
+  Tensor in, out;
+  std::span<const int64_t> send_rows;
+};
+
+/// What the ranks of a group share. Every operation is: offer, meet, read the others' offers, meet.
+class Meeting {
+ public:
+  explicit Meeting(int size) : offers(static_cast<size_t>(size)) {}
+
+  /// Waits until every rank is here. Throws when a rank has left for good.
+  void meet() {
+    std::unique_lock lock(mutex_);
+    check_alive();
+    const int64_t round = round_;
+    if (++waiting_ == static_cast<int>(offers.size())) {
+      waiting_ = 0;
+      ++round_;
+      changed_.notify_all();
+      return;
+    }
+    changed_.wait(lock, [&] { return round_ != round || abandoned_; });
+    if (round_ == round) check_alive();
+  }
+
+  void abandon() {
+    std::lock_guard lock(mutex_);
+    abandoned_ = true;
+    changed_.notify_all();
+    for (auto& [color, part] : parts_) part->abandon();
+  }
+
+  /// The meeting of a split's color, made by whoever asks first.
+  std::shared_ptr<Meeting> part(int color, int size) {
+    std::lock_guard lock(mutex_);
+    std::shared_ptr<Meeting>& part = parts_[color];
+    if (!part) part = std::make_shared<Meeting>(size);
+    return part;
+  }
+  void forget_parts() {
+    std::lock_guard lock(mutex_);
+    parts_.clear();
+  }
+
+  /// Point to point: messages wait in order until they are taken.
+  void put(int from, int to, Tensor x) {
+    std::lock_guard lock(mutex_);
+    const char* bytes = static_cast<const char*>(x.data);
+    mail_[{from, to}].emplace_back(bytes, bytes + x.bytes());
+    changed_.notify_all();
+  }
+  void take(int from, int to, Tensor x) {
+    std::unique_lock lock(mutex_);
+    std::deque<std::vector<char>>& box = mail_[{from, to}];
+    changed_.wait(lock, [&] { return !box.empty() || abandoned_; });
+    if (box.empty()) check_alive();
+    INVARIANT(static_cast<int64_t>(box.front().size()) == x.bytes(), "receive: expected ", x.bytes(), " bytes, got ",
+              box.front().size());
+    std::memcpy(x.data, box.front().data(), box.front().size());
+    box.pop_front();
+  }
+
+  std::vector<Offer> offers;
+
+ private:
+  void check_alive() { INVARIANT(!abandoned_, "another rank has failed"); }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int waiting_ = 0;
+  int64_t round_ = 0;
+  bool abandoned_ = false;
+  std::map<int, std::shared_ptr<Meeting>> parts_;
+  std::map<std::pair<int, int>, std::deque<std::vector<char>>> mail_;
+};
+
+class ThreadGroup : public ProcessGroup {
+ public:
+  ThreadGroup(int rank, int size, const std::string& name, std::shared_ptr<Meeting> meeting)
+      : ProcessGroup(rank, size, name), meeting_(std::move(meeting)) {}
+
+  Event all_reduce(Tensor x, ReduceOp op, SumOrder) override {
+    exchange({x, x, {}}, "all_reduce", [&] {
+      // This rank reduces its part of everybody's buffer and writes it back to everybody.
+      const int64_t begin = part_begin(x.count(), rank(), size()), end = part_begin(x.count(), rank() + 1, size());
+      for (int r = 0; r < size(); ++r) expect_same(x, offer(r).in);
+      Tensor first = slice(offer(0).in, begin, end);
+      for (int r = 1; r < size(); ++r) {
+        combine(x.dtype, op, end - begin, slice(offer(r).in, begin, end).data, first.data);
+      }
+      for (int r = 1; r < size(); ++r) copy(first, slice(offer(r).in, begin, end));
+    });
+    return {};
+  }
+
+  Event reduce_scatter(Tensor in, Tensor out, SumOrder) override {
+    INVARIANT(in.count() == out.count() * size(), "reduce_scatter: in has ", in.count(), " elements, out ",
+              out.count());
+    const int64_t n = out.count();
+    std::vector<char> sum(static_cast<size_t>(out.bytes()));
+    exchange({in, out, {}}, "reduce_scatter", [&] {
+      Tensor total{sum.data(), out.dtype, Device::kCpu, {n}};
+      copy(slice(offer(0).in, rank() * n, (rank() + 1) * n), total);
+      for (int r = 1; r < size(); ++r) {
+        combine(out.dtype, ReduceOp::kSum, n, slice(offer(r).in, rank() * n, (rank() + 1) * n).data, total.data);
+      }
+    });
+    copy({sum.data(), out.dtype, Device::kCpu, {n}}, out);
+    return {};
+  }
+
+  Event all_gather(Tensor in, Tensor out) override {
+    INVARIANT(out.count() == in.count() * size(), "all_gather: in has ", in.count(), " elements, out ", out.count());
+    const int64_t n = in.count();
+    exchange({in, out, {}}, "all_gather", [&] {
+      for (int r = 0; r < size(); ++r) {
+        expect_same(in, offer(r).in);
+        copy(offer(r).in, slice(out, r * n, (r + 1) * n));
+      }
+    });
+    return {};
+  }
+
+  Event all_to_all(Tensor in, std::span<const int64_t> send_rows, Tensor out,
+                   std::span<const int64_t> receive_rows) override {
+    const int64_t row = out.dim(0) ? out.count() / out.dim(0) : 0;
+    exchange({in, out, send_rows}, "all_to_all", [&] {
+      int64_t to = 0;
+      for (int r = 0; r < size(); ++r) {
+        const Offer& from = offer(r);
+        const size_t mine = static_cast<size_t>(rank());
+        INVARIANT(from.send_rows[mine] == receive_rows[static_cast<size_t>(r)], "all_to_all: rank ", r, " sends ",
+                  from.send_rows[mine], " rows, expected ", receive_rows[static_cast<size_t>(r)]);
+        int64_t begin = 0;
+        for (size_t before = 0; before < mine; ++before) begin += from.send_rows[before];
+        const int64_t rows = from.send_rows[mine];
+        if (rows > 0) copy(slice(from.in, begin * row, (begin + rows) * row), slice(out, to * row, (to + rows) * row));
+        to += rows;
+      }
+    });
+    return {};
+  }
+
+  Event broadcast(Tensor x, int root) override {
+    exchange({x, x, {}}, "broadcast", [&] {
+      expect_same(x, offer(root).in);
+      if (rank() != root) copy(offer(root).in, x);
+    });
+    return {};
+  }
+
+  Event send(Tensor x, int to) override {
+    INVARIANT(to >= 0 && to < size() && to != rank(), "send: no rank ", to);
+    meeting_->put(rank(), to, x);
+    return {};
+  }
+
+  Event receive(Tensor x, int from) override {
+    INVARIANT(from >= 0 && from < size() && from != rank(), "receive: no rank ", from);
+    meeting_->take(from, rank(), x);
+    return {};
+  }
+
+  void barrier() override { meeting_->meet(); }
+
+  std::unique_ptr<ProcessGroup> split(int color, int key, const std::string& name) override {
+    int64_t mine[2] = {color, key};
+    std::vector<int64_t> all(static_cast<size_t>(2 * size()));
+    all_gather({mine, DType::kI64, Device::kCpu, {2}}, {all.data(), DType::kI64, Device::kCpu, {2 * size()}});
+    int members = 0, before = 0;
+    for (int r = 0; r < size(); ++r) {
+      const int64_t* other = all.data() + 2 * r;
+      if (other[0] != color) continue;
+      ++members;
+      before += other[1] < key || (other[1] == key && r < rank());
+    }
+    auto part = meeting_->part(color, members);
+    meeting_->meet();
+    meeting_->forget_parts();
+    return std::make_unique<ThreadGroup>(before, members, name, part);
+  }
+
+ private:
+  const Offer& offer(int r) const { return meeting_->offers[static_cast<size_t>(r)]; }
+
+  /// A part of a flat view.
+  static Tensor slice(Tensor t, int64_t begin, int64_t end) { return t.reshaped({t.count()}).rows(begin, end - begin); }
+  static void copy(Tensor from, Tensor to) { std::memcpy(to.data, from.data, static_cast<size_t>(from.bytes())); }
+  static void expect_same(Tensor a, Tensor b) {
+    INVARIANT(a.count() == b.count() && a.dtype == b.dtype, "ranks offer ", a.count(), " ", dtype_name(a.dtype),
+              " and ", b.count(), " ", dtype_name(b.dtype));
+  }
+
+  template <class Work>
+  void exchange(const Offer& own, const char* operation, const Work& work) {
+    meeting_->offers[static_cast<size_t>(rank())] = own;
+    meeting_->meet();
+    try {
+      work();
+    } catch (const Error& error) {
+      meeting_->abandon();
+      throw Error(concat(operation, " in group ", name(), ": ", error.what()), error.file(), error.line(),
+                  error.fault());
+    }
+    meeting_->meet();
+  }
+
+  std::shared_ptr<Meeting> meeting_;
+};
+
+std::unique_ptr<ThreadGroup> make_rank(int rank, int size, const std::shared_ptr<Meeting>& meeting) {
+  return std::make_unique<ThreadGroup>(rank, size, "world", meeting);
+}
+
+}  // namespace
+
+std::vector<std::unique_ptr<ProcessGroup>> make_thread_groups(int size) {
+  const auto meeting = std::make_shared<Meeting>(size);
+  std::vector<std::unique_ptr<ProcessGroup>> groups;
+  for (int rank = 0; rank < size; ++rank) groups.push_back(make_rank(rank, size, meeting));
+  return groups;
+}
+
+void run_ranks(int size, const std::function<void(ProcessGroup&)>& body) {
+  const auto meeting = std::make_shared<Meeting>(size);
+  std::mutex mutex;
+  std::exception_ptr failure;
+  std::vector<std::thread> ranks;
+  for (int rank = 0; rank < size; ++rank) {
+    ranks.emplace_back([&, rank] {
+      try {
+        body(*make_rank(rank, size, meeting));
+      } catch (...) {
+        // The first to fail is the cause; the others fail because it has left.
+        std::lock_guard lock(mutex);
+        if (!failure) failure = std::current_exception();
+        meeting->abandon();
+      }
+    });
+  }
+  for (std::thread& rank : ranks) rank.join();
+  if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace sluice

@@ -1,0 +1,203 @@
+#include "runtime/config.h"
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+
+#include <google/protobuf/io/tokenizer.h>
+#include <google/protobuf/text_format.h>
+
+#include "kernels/core/error.h"
+
+namespace sluice {
+namespace {
+
+using google::protobuf::Descriptor;
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+using google::protobuf::Reflection;
+using google::protobuf::TextFormat;
+
+int edit_distance(const std::string& a, const std::string& b) {
+  std::vector<int> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = static_cast<int>(j);
+  for (size_t i = 1; i <= a.size(); ++i) {
+    int diagonal = row[0];
+    row[0] = static_cast<int>(i);
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const int above = row[j];
+      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])});
+      diagonal = above;
+    }
+  }
+  return row[b.size()];
+}
+
+std::string nearest_field(const Descriptor& message, const std::string& name) {
+  std::string best;
+  int best_distance = 1 << 20;
+  for (int i = 0; i < message.field_count(); ++i) {
+    const int distance = edit_distance(name, message.field(i)->name());
+    if (distance < best_distance) best_distance = distance, best = message.field(i)->name();
+  }
+  return best;
+}
+
+std::string did_you_mean(const Descriptor& message, const std::string& name) {
+  return "unknown field \"" + name + "\" in " + message.name() + "; did you mean \"" + nearest_field(message, name) +
+         "\"?";
+}
+
+/// Collects every problem of a text; unknown fields arrive as warnings, so that parsing goes on after them.
+class Problems : public google::protobuf::io::ErrorCollector {
+ public:
+  explicit Problems(std::string origin) : origin_(std::move(origin)) {}
+
+  void AddError(int line, int column, const std::string& message) override {
+    if (!lines_.empty()) lines_ += "\n";
+    lines_ += origin_ + ":" + std::to_string(line + 1) + ":" + std::to_string(column + 1) + ": " + improved(message);
+  }
+  void AddWarning(int line, int column, const std::string& message) override { AddError(line, column, message); }
+  const std::string& lines() const { return lines_; }
+
+ private:
+  /// The parser says: Message type "sluice.ModelConfig" has no field named "hiden_size".
+  static std::string improved(const std::string& message) {
+    const std::string type_mark = "Message type \"", name_mark = "has no field named \"";
+    const size_t type = message.find(type_mark), name = message.find(name_mark);
+    if (type == std::string::npos || name == std::string::npos) return message;
+    const size_t type_begin = type + type_mark.size(), name_begin = name + name_mark.size();
+    const std::string type_name = message.substr(type_begin, message.find('"', type_begin) - type_begin);
+    const std::string field = message.substr(name_begin, message.find('"', name_begin) - name_begin);
+    const Descriptor* descriptor = TrainConfig::descriptor()->file()->pool()->FindMessageTypeByName(type_name);
+    return descriptor ? did_you_mean(*descriptor, field) : message;
+  }
+
+  std::string origin_;
+  std::string lines_;
+};
+
+std::string parse_into(const std::string& text, const std::string& origin, Message& message) {
+  Problems problems(origin);
+  TextFormat::Parser parser;
+  parser.RecordErrorsTo(&problems);
+  parser.AllowUnknownField(true);
+  const bool ok = parser.MergeFromString(text, &message);
+  if (!ok && problems.lines().empty()) return origin + ": not in proto2 text format";
+  return problems.lines();
+}
+
+/// One element of an override's path: a field name and, for a repeated field, an index (-1 without).
+struct PathStep {
+  std::string name;
+  int index = -1;
+};
+
+bool parse_path(const std::string& path, std::vector<PathStep>& steps) {
+  std::stringstream parts(path);
+  std::string part;
+  while (std::getline(parts, part, '.')) {
+    PathStep step{part, -1};
+    const size_t bracket = part.find('[');
+    if (bracket != std::string::npos) {
+      const std::string digits = part.substr(bracket + 1, part.size() - bracket - 2);
+      const bool number =
+          !digits.empty() && digits.size() < 6 && digits.find_first_not_of("0123456789") == std::string::npos;
+      if (part.back() != ']' || !number) return false;
+      step = {part.substr(0, bracket), std::stoi(digits)};
+    }
+    if (step.name.empty()) return false;
+    steps.push_back(step);
+  }
+  return !steps.empty();
+}
+
+bool looks_quoted(const std::string& value) { return value.size() >= 2 && (value[0] == '"' || value[0] == '\''); }
+
+std::string quoted(const std::string& value) {
+  std::string out = "\"";
+  for (char c : value) out += c == '"' || c == '\\' ? std::string("\\") + c : std::string(1, c);
+  return out + "\"";
+}
+
+/// Sets the last field of a path. Returns a problem or nothing.
+std::string assign(Message& message, const FieldDescriptor& field, int index, const std::string& value,
+                   const std::string& origin) {
+  const Reflection& reflection = *message.GetReflection();
+  if (value.empty() && index < 0) {
+    reflection.ClearField(&message, &field);
+    return {};
+  }
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+    if (value.front() != '{' || value.back() != '}') return origin + ": expected fields in braces, {name: value ...}";
+    Message& target = !field.is_repeated() ? *reflection.MutableMessage(&message, &field)
+                      : index < reflection.FieldSize(message, &field)
+                          ? *reflection.MutableRepeatedMessage(&message, &field, index)
+                          : *reflection.AddMessage(&message, &field);
+    target.Clear();
+    return parse_into(value.substr(1, value.size() - 2), origin, target);
+  }
+  const bool text = field.cpp_type() == FieldDescriptor::CPPTYPE_STRING;
+  reflection.ClearField(&message, &field);
+  return parse_into(field.name() + ": " + (text && !looks_quoted(value) ? quoted(value) : value), origin, message);
+}
+
+std::string apply_override(const std::string& override_text, TrainConfig& config) {
+  const std::string origin = "--set " + override_text;
+  const size_t equals = override_text.find('=');
+  std::vector<PathStep> steps;
+  if (equals == std::string::npos || !parse_path(override_text.substr(0, equals), steps)) {
+    return origin + ": expected path=value, for instance optimizer.lr=1e-3";
+  }
+  Message* message = &config;
+  for (size_t i = 0;; ++i) {
+    const FieldDescriptor* field = message->GetDescriptor()->FindFieldByName(steps[i].name);
+    if (!field) return origin + ": " + did_you_mean(*message->GetDescriptor(), steps[i].name);
+    const Reflection& reflection = *message->GetReflection();
+    if (steps[i].index >= 0) {
+      if (!field->is_repeated()) return origin + ": " + field->name() + " is not repeated, it takes no index";
+      const int size = reflection.FieldSize(*message, field);
+      if (steps[i].index > size) return origin + ": " + field->name() + " has " + std::to_string(size) + " elements";
+    }
+    if (i + 1 == steps.size())
+      return assign(*message, *field, steps[i].index, override_text.substr(equals + 1), origin);
+    if (field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) return origin + ": " + field->name() + " has no fields";
+    if (field->is_repeated() && steps[i].index < 0)
+      return origin + ": " + field->name() + " needs an index, [0] for instance";
+    message = !field->is_repeated() ? reflection.MutableMessage(message, field)
+              : steps[i].index < reflection.FieldSize(*message, field)
+                  ? reflection.MutableRepeatedMessage(message, field, steps[i].index)
+                  : reflection.AddMessage(message, field);
+  }
+}
+
+}  // namespace
+
+TrainConfig parse_config(const std::string& text, const std::string& origin,
+                         const std::vector<std::string>& overrides) {
+  TrainConfig config;
+  std::string problems = parse_into(text, origin, config);
+  for (const std::string& override_text : overrides) {
+    const std::string problem = apply_override(override_text, config);
+    if (!problem.empty()) problems += (problems.empty() ? "" : "\n") + problem;
+  }
+  ENSURE(problems.empty(), problems);
+  return config;
+}
+
+TrainConfig load_config(const std::string& file, const std::vector<std::string>& overrides) {
+  std::ifstream in(file, std::ios::binary);
+  ENSURE(in, "--config ", file, ": cannot be read");
+  std::stringstream text;
+  text << in.rdbuf();
+  ENSURE(!in.bad(), "--config ", file, ": cannot be read");
+  return parse_config(text.str(), file, overrides);
+}
+
+std::string config_text(const TrainConfig& config) {
+  std::string text;
+  INVARIANT(TextFormat::PrintToString(config, &text), "the configuration cannot be printed");
+  return text;
+}
+
+}  // namespace sluice

@@ -1,0 +1,117 @@
+#include "runtime/data/data_build.h"
+
+#include <cmath>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include <xxhash.h>
+
+#include "kernels/core/error.h"
+#include "runtime/data/corpus.h"
+#include "runtime/data/encoder.h"
+#include "runtime/data/indexed_writer.h"
+#include "runtime/data/ordered_pipeline.h"
+#include "runtime/data/tokenizer.h"
+
+namespace sluice {
+namespace {
+
+constexpr size_t kChunkBytes = size_t{1} << 18;
+
+struct Chunk {
+  std::vector<Document> documents;
+  std::vector<int32_t> ids;  // of all documents, each with its end
+  std::vector<size_t> ends;  // [documents] into ids
+};
+
+void encode_chunk(Encoder& encoder, int32_t eod, Chunk& chunk) {
+  for (const Document& document : chunk.documents) {
+    encoder.encode(document.text, chunk.ids);
+    chunk.ids.push_back(eod);
+    chunk.ends.push_back(chunk.ids.size());
+  }
+}
+
+// One of the two sets.
+class SetWriter {
+ public:
+  SetWriter(std::string prefix, const Tokenizer& tokenizer)
+      : prefix_(std::move(prefix)), writer_(prefix_, tokenizer.vocab_size()) {
+    meta_.tokenizer_xxh3 = tokenizer.xxh3();
+    meta_.vocab = tokenizer.vocab_size();
+  }
+
+  void add(std::span<const int32_t> ids, size_t bytes) {
+    writer_.add(ids);
+    meta_.bytes += static_cast<int64_t>(bytes);
+  }
+  int64_t documents() const { return writer_.documents(); }
+
+  DataMeta finish() {
+    meta_.documents = writer_.documents();
+    meta_.tokens = writer_.tokens();
+    writer_.finish();
+    write_meta(prefix_, meta_);
+    return meta_;
+  }
+
+ private:
+  std::string prefix_;
+  IndexedWriter writer_;
+  DataMeta meta_;
+};
+
+void check_options(const DataBuildOptions& options) {
+  ENSURE(!options.files.empty(), "data build: expected at least one file, got none");
+  ENSURE(options.held_out_percent >= 0 && options.held_out_percent < 100,
+         "--held-out: expected a percentage from 0 to below 100, got ", options.held_out_percent);
+  ENSURE(options.workers >= 0, "--workers: expected 0 or more, got ", options.workers);
+}
+
+}  // namespace
+
+bool is_held_out(const std::string& identity, double percent) {
+  return static_cast<double>(XXH3_64bits(identity.data(), identity.size()) % 10000) < std::round(100 * percent);
+}
+
+int worker_count(int workers) {
+  return workers > 0 ? workers : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+DataBuildResult build_data(const DataBuildOptions& options) {
+  check_options(options);
+  const int workers = worker_count(options.workers);
+  const Tokenizer tokenizer = load_tokenizer(options.tokenizer);
+  std::vector<Encoder> encoders;
+  for (int worker = 0; worker < workers; ++worker) encoders.emplace_back(tokenizer);
+
+  const double percent = options.held_out_percent;
+  SetWriter train(options.out, tokenizer);
+  std::optional<SetWriter> held_out;
+  if (percent > 0) held_out.emplace(options.out + ".heldout", tokenizer);
+
+  CorpusReader reader(options.files);
+  run_ordered<Chunk>(
+      workers, [&](Chunk& chunk) { return next_chunk(reader, kChunkBytes, chunk.documents); },
+      [&](Chunk& chunk, int worker) { encode_chunk(encoders[static_cast<size_t>(worker)], tokenizer.eod(), chunk); },
+      [&](const Chunk& chunk) {
+        size_t begin = 0;
+        for (size_t d = 0; d < chunk.documents.size(); ++d) {
+          const Document& document = chunk.documents[d];
+          SetWriter& set = held_out && is_held_out(document.identity, percent) ? *held_out : train;
+          set.add(std::span(chunk.ids).subspan(begin, chunk.ends[d] - begin), document.text.size());
+          begin = chunk.ends[d];
+        }
+      });
+
+  ENSURE(train.documents() > 0, "--held-out: ", percent, " % leaves no document to train on");
+  ENSURE(!held_out || held_out->documents() > 0, "--held-out: ", percent, " % of ", train.documents(),
+         " documents is none; give more documents or a larger percentage");
+  DataBuildResult result;
+  result.train = train.finish();
+  if (held_out) result.held_out = held_out->finish();
+  return result;
+}
+
+}  // namespace sluice

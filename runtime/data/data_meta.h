@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace sluice {
+
+/// What PREFIX.meta.json says of a data set.
+struct DataMeta {
+  uint64_t tokenizer_xxh3 = 0;  ///< written as 16 hexadecimal digits
+  int64_t vocab = 0;            ///< ids are below it
+  int64_t documents = 0;
+  int64_t tokens = 0;  ///< with one end of document each
+  int64_t bytes = 0;   ///< of text
+};
+
+void write_meta(const std::string& prefix, const DataMeta& meta);
+
+/// Nothing when the file does not exist. Throws Error naming the field when it is not as it should be.
+std::optional<DataMeta> read_meta(const std::string& prefix);
+
+/// Throws Error naming both when the data set was built with another tokenizer than the one whose hash is given.
+void check_tokenizer(const std::string& prefix, const DataMeta& meta, const std::string& tokenizer, uint64_t xxh3);
+
+/// 16 hexadecimal digits.
+std::string to_hex(uint64_t value);
+
+}  // namespace sluice

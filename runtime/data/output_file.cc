@@ -1,0 +1,39 @@
+#include "runtime/data/output_file.h"
+
+#include <cerrno>
+#include <cstring>
+#include <unistd.h>
+#include <utility>
+
+#include "kernels/core/error.h"
+
+namespace sluice {
+
+OutputFile::OutputFile(std::string path)
+    : path_(std::move(path)), temporary_(path_ + ".tmp"), file_(std::fopen(temporary_.c_str(), "wb")) {
+  ENSURE(file_, temporary_, ": cannot write: ", std::strerror(errno));
+}
+
+OutputFile::OutputFile(OutputFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      temporary_(std::move(other.temporary_)),
+      file_(std::exchange(other.file_, nullptr)) {}
+
+OutputFile::~OutputFile() {
+  if (!file_) return;
+  std::fclose(file_);
+  ::unlink(temporary_.c_str());
+}
+
+void OutputFile::write(const void* data, size_t bytes) {
+  ENSURE(std::fwrite(data, 1, bytes, file_) == bytes, temporary_, ": cannot write: ", std::strerror(errno));
+}
+
+void OutputFile::commit() {
+  ENSURE(std::fflush(file_) == 0 && ::fsync(::fileno(file_)) == 0, temporary_,
+         ": cannot write: ", std::strerror(errno));
+  ENSURE(std::rename(temporary_.c_str(), path_.c_str()) == 0, path_, ": cannot rename: ", std::strerror(errno));
+  std::fclose(std::exchange(file_, nullptr));
+}
+
+}  // namespace sluice

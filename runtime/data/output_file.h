@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdio>
+#include <string>
+#include <string_view>
+
+namespace sluice {
+
+/// A file that appears under its name only when complete: written as PATH.tmp, flushed to disk and renamed by commit().
+/// Without commit() the temporary file is removed. Every failure throws Error with the path and the system's reason.
+class OutputFile {
+ public:
+  explicit OutputFile(std::string path);
+  ~OutputFile();
+  OutputFile(OutputFile&& other) noexcept;
+  OutputFile& operator=(OutputFile&&) = delete;
+
+  void write(const void* data, size_t bytes);
+  void write(std::string_view text) { write(text.data(), text.size()); }
+  void commit();
+
+ private:
+  std::string path_, temporary_;
+  std::FILE* file_;
+};
+
+}  // namespace sluice

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "configs/train.pb.h"
+#include "runtime/data/evaluation_data.h"
+#include "runtime/data/tokenizer.h"
+#include "runtime/data/training_data.h"
+
+namespace sluice {
+
+/// The data sets of a run, opened and checked against each other, the tokenizer and the model.
+class RunData {
+ public:
+  /// Throws Error on a missing or damaged file, a tokenizer that does not match the data, or a vocabulary that the
+  /// model does not hold.
+  explicit RunData(const TrainConfig& config);
+
+  struct EvaluationSet {
+    std::string name;
+    EvaluationData data;
+  };
+
+  const TrainingData& training() const { return *training_; }
+  const std::vector<EvaluationSet>& evaluation() const { return evaluation_; }
+  /// The tokenizer's file, to be kept with checkpoints; empty when the configuration names none.
+  const std::string& tokenizer_text() const { return tokenizer_text_; }
+
+ private:
+  std::string tokenizer_text_;
+  std::unique_ptr<TrainingData> training_;
+  std::vector<EvaluationSet> evaluation_;
+};
+
+/// Bytes of text that a data set stands for: from its meta file, or by decoding it.
+int64_t text_bytes(const std::string& prefix, const IndexedDataset& set, const Tokenizer& tokenizer);
+
+}  // namespace sluice

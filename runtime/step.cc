@@ -1,0 +1,81 @@
+#include "runtime/step.h"
+
+#include <algorithm>
+
+#include "kernels/elementwise.h"
+
+namespace sluice {
+namespace {
+
+Tensor view(const std::vector<int32_t>& values) {
+  return {const_cast<int32_t*>(values.data()), DType::kI32, Device::kCpu, {static_cast<int64_t>(values.size())}};
+}
+
+Arena activations(const char* name) { return Arena(name, MemorySource::kHugePages, physical_memory_bytes()); }
+
+}  // namespace
+
+TokenBatch token_batch(const Batch& batch) {
+  return {view(batch.tokens), view(batch.targets), view(batch.positions), view(batch.document_offsets)};
+}
+
+ActivationMemory::ActivationMemory()
+    : kept(activations("kept activations")),
+      saved(activations("saved activations")),
+      recompute(activations("recomputed activations")),
+      scratch(activations("scratch")) {}
+
+TrainStep::TrainStep(const TrainConfig& config, const Transformer& transformer, ModelState& model, ProcessGroup& dp)
+    : transformer_(transformer),
+      model_(model),
+      dp_(dp),
+      optimizer_(config.optimizer(), model.records, model.state),
+      reducer_(dp, model.gradients) {
+  const ModelConfig& m = config.model();
+  const int64_t experts = m.has_moe() ? m.moe().num_experts() : 0;
+  all_sums_ = model.state.alloc("step_sums", DType::kF64, {1 + 3 * m.num_layers()});
+  sums_.lm_loss = all_sums_.rows(0, 1);
+  sums_.router = all_sums_.rows(1, 3 * m.num_layers()).reshaped({m.num_layers(), 3});
+  sums_.expert_counts = model.state.alloc("expert_counts", DType::kI64, {m.num_layers(), experts});
+}
+
+void TrainStep::reset_sums(Stream& s) {
+  fill_zero(s, all_sums_);
+  fill_zero(s, sums_.expert_counts);
+  fill_zero(s, model_.gradients);
+}
+
+StepResult TrainStep::run(Stream& s, int64_t step, double lr, const LossScale& scale,
+                          const std::function<const Batch&()>& next_batch) {
+  reset_sums(s);
+  StepContext ctx = memory_.context(s, dp_);
+  for (int64_t i = 0; i < scale.micro_steps; ++i) {
+    transformer_.train_micro_step(ctx, model_.weight_tensors, token_batch(next_batch()), scale, sums_, saved_,
+                                  model_.gradient_tensors);
+  }
+  reducer_.reduce();
+  dp_.all_reduce(all_sums_).wait();
+  const Optimizer::Result update = optimizer_.update(s, model_, lr, step);
+  StepResult result = collect(scale);
+  result.grad_norm = update.grad_norm;
+  result.skipped = update.skipped;
+  return result;
+}
+
+StepResult TrainStep::collect(const LossScale& scale) const {
+  StepResult result;
+  const ModelConfig& config = transformer_.config();
+  result.losses = step_losses(config, scale, sums_);
+  const int64_t experts = sums_.expert_counts.dim(1);
+  for (int64_t layer = 0; layer < config.num_layers() && experts > 0; ++layer) {
+    const int64_t* counts = sums_.expert_counts.as<int64_t>() + layer * experts;
+    int64_t total = 0;
+    for (int64_t e = 0; e < experts; ++e) total += counts[e];
+    const int64_t most = *std::max_element(counts, counts + experts);
+    result.expert_load_max_over_mean.push_back(static_cast<double>(most * experts) / static_cast<double>(total));
+    result.router_entropy.push_back(sums_.router.as<double>()[layer * 3 + 2]);
+  }
+  return result;
+}
+
+}  // namespace sluice

@@ -1,0 +1,188 @@
+#include "runtime/train.h"
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <sys/stat.h>
+
+#include "kernels/peak.h"
+#include "models/count.h"
+#include "parallel/agree.h"
+#include "runtime/config.h"
+#include "runtime/data/prefetcher.h"
+#include "runtime/evaluate.h"
+#include "runtime/metrics/metrics_sink.h"
+#include "runtime/run_data.h"
+#include "runtime/save.h"
+#include "runtime/schedule.h"
+#include "runtime/step.h"
+
+namespace sluice {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double ms_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+/// Creates the run folder and keeps the configuration in it.
+void prepare_run_folder(const std::string& run_dir, const TrainConfig& config) {
+  std::error_code error;
+  std::filesystem::create_directories(run_dir, error);
+  ENSURE(!error, "--run ", run_dir, ": cannot be created: ", error.message());
+  ENSURE(!std::filesystem::exists(run_dir + "/metrics.jsonl"), "--run ", run_dir,
+         " already holds a run; choose another folder");
+  std::ofstream file(run_dir + "/config.textproto");
+  file << config_text(config);
+  file.close();
+  ENSURE(file, "--run ", run_dir, ": config.textproto cannot be written");
+}
+
+/// One training run, from initial weights to the checkpoint at the end.
+class TrainingRun {
+ public:
+  TrainingRun(const TrainConfig& config, const std::string& run_dir, ProcessGroup& world, Stream& s,
+              PhaseTimer& startup)
+      : config_(config), training_(config_.training()), run_dir_(run_dir), world_(world), s_(s), startup_(startup) {
+    agree(world_, [&] {
+      if (world_.rank() == 0) prepare_run_folder(run_dir_, config_);
+      data_ = std::make_unique<RunData>(config_);
+    });
+    startup_.mark("data");
+    const DType dtype = compute_dtype(config_.precision());
+    model_ = std::make_unique<ModelState>(config_.model(), config_.optimizer().decay_embeddings(), dtype,
+                                          ModelState::Use::kTraining, s_);
+    initialise_parameters(model_->records, static_cast<uint64_t>(training_.seed()), s_, model_->weights);
+    transformer_ =
+        std::make_unique<Transformer>(config_.model(), training_, dtype, training_.sequence_length(), model_->state);
+    train_step_ = std::make_unique<TrainStep>(config_, *transformer_, *model_, world_);
+    startup_.mark("model");
+    open_metrics();
+    startup_.mark("logs");
+  }
+
+  void run() {
+    Prefetcher prefetcher(
+        data_->training(), [this](int64_t i) { return micro_step_samples(i); }, 0, config_.data().prefetch());
+    for (int64_t step = 1; step <= training_.steps(); ++step) {
+      take_step(step, prefetcher);
+      const bool last = step == training_.steps();
+      const int64_t every = config_.checkpoint().every();
+      if (last || (every > 0 && step % every == 0)) save(step);
+    }
+  }
+
+ private:
+  void open_metrics() {
+    flops_per_token_ = train_flops_per_token(config_.model(), training_.sequence_length());
+    peak_flops_ = measure_peak_flops(s_) * world_.size();
+    if (world_.rank() != 0) return;
+    MetricsOptions options;
+    options.run_dir = run_dir_;
+    options.total_steps = training_.steps();
+    options.tensorboard = config_.logging().tensorboard();
+    options.config_text = config_text(config_);
+    metrics_ = std::make_unique<MetricsSink>(options);
+  }
+
+  int64_t micro_step_sequences() const { return training_.micro_batch_size() * world_.size(); }
+
+  /// This rank's samples of micro-step `index`, counted from the beginning of the run.
+  SampleRange micro_step_samples(int64_t index) const {
+    return {index * micro_step_sequences() + world_.rank() * training_.micro_batch_size(),
+            training_.micro_batch_size()};
+  }
+
+  LossScale loss_scale(int64_t step) const {
+    const int64_t sequences = batch_size(training_, step);
+    LossScale scale;
+    scale.step_targets = data_->training().count_targets(samples_before(training_, step), sequences);
+    scale.micro_step_tokens = micro_step_sequences() * training_.sequence_length();
+    scale.micro_steps = sequences / micro_step_sequences();
+    return scale;
+  }
+
+  void take_step(int64_t step, Prefetcher& prefetcher) {
+    const Clock::time_point start = Clock::now();
+    const LossScale scale = loss_scale(step);
+    const double lr = learning_rate(config_.optimizer(), training_.steps(), step);
+    const StepResult result =
+        train_step_->run(s_, step, lr, scale, [&]() -> const Batch& { return prefetcher.next(); });
+    StepMetrics metrics = step_metrics(step, lr, scale, result, ms_since(start));
+    if (step == 1) {
+      startup_.mark("first step");
+      if (world_.rank() == 0) std::fprintf(stderr, "start-up: %s\n", startup_.summary().c_str());
+    }
+    if (evaluates_after(step)) evaluate(metrics);
+    if (!metrics_) return;
+    metrics_->step(metrics);
+    const bool logged = step == 1 || step % config_.logging().every() == 0 || step == training_.steps();
+    if (logged || !metrics.eval_loss.empty()) metrics_->log(metrics);
+  }
+
+  StepMetrics step_metrics(int64_t step, double lr, const LossScale& scale, const StepResult& result,
+                           double step_ms) const {
+    const double step_tokens = static_cast<double>(scale.micro_step_tokens * scale.micro_steps);
+    StepMetrics metrics;
+    metrics.step = step;
+    metrics.tokens = samples_before(training_, step + 1) * training_.sequence_length();
+    metrics.loss = result.losses.loss;
+    metrics.lm_loss = result.losses.lm_loss;
+    if (config_.model().has_moe()) {
+      metrics.balance_loss = result.losses.balance_loss;
+      metrics.z_loss = result.losses.z_loss;
+    }
+    metrics.grad_norm = result.grad_norm;
+    metrics.lr = lr;
+    metrics.step_ms = step_ms;
+    metrics.tokens_per_s = step_tokens / (step_ms * 1e-3);
+    metrics.mfu = metrics.tokens_per_s * flops_per_token_ / peak_flops_;
+    metrics.layers.expert_load_max_over_mean = result.expert_load_max_over_mean;
+    metrics.layers.router_entropy = result.router_entropy;
+    return metrics;
+  }
+
+  bool evaluates_after(int64_t step) const {
+    const int64_t every = config_.data().eval_every();
+    return step == training_.steps() || (every > 0 && step % every == 0);
+  }
+
+  void evaluate(StepMetrics& metrics) {
+    for (const RunData::EvaluationSet& set : data_->evaluation()) {
+      const EvaluationResult result =
+          evaluate_set(s_, world_, *transformer_, model_->weight_tensors, set.data, training_.micro_batch_size(),
+                       config_.data().eval_windows(), evaluation_memory_);
+      metrics.eval_loss[set.name] = result.loss();
+    }
+  }
+
+  void save(int64_t step) {
+    SavedState saved{config_, *model_, data_->tokenizer_text(), step, samples_before(training_, step + 1), s_.isa};
+    save_checkpoint(world_, run_dir_, saved);
+  }
+
+  const TrainConfig config_;
+  const TrainingConfig& training_;
+  const std::string run_dir_;
+  ProcessGroup& world_;
+  Stream& s_;
+  PhaseTimer& startup_;
+  std::unique_ptr<RunData> data_;
+  std::unique_ptr<ModelState> model_;
+  std::unique_ptr<Transformer> transformer_;
+  std::unique_ptr<TrainStep> train_step_;
+  std::unique_ptr<MetricsSink> metrics_;
+  ActivationMemory evaluation_memory_;
+  double flops_per_token_ = 0, peak_flops_ = 0;
+};
+
+}  // namespace
+
+void train(const TrainConfig& config, const std::string& run_dir, ProcessGroup& world, Stream& s, PhaseTimer& startup) {
+  TrainingRun(config, run_dir, world, s, startup).run();
+}
+
+}  // namespace sluice

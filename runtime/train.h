@@ -1,0 +1,17 @@
+#pragma once
+
+#include <string>
+
+#include "configs/train.pb.h"
+#include "parallel/process_group.h"
+#include "runtime/phase_timer.h"
+
+namespace sluice {
+
+/// Trains by a validated configuration, writing to run_dir (created when missing): config.textproto, metrics, event
+/// file and checkpoints. Progress goes to standard error. `startup` has been running since
+/// the program began; its summary is printed after the first step. Every rank of `world` calls it.
+/// Throws Error on data that does not fit the configuration or a folder that cannot be written.
+void train(const TrainConfig& config, const std::string& run_dir, ProcessGroup& world, Stream& s, PhaseTimer& startup);
+
+}  // namespace sluice

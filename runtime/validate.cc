@@ -1,0 +1,207 @@
+#include "runtime/validate.h"
+
+#include <cmath>
+#include <set>
+#include <string>
+
+#include "kernels/core/error.h"
+#include "kernels/core/isa.h"
+
+namespace sluice {
+namespace {
+
+/// Problems found so far, one a line.
+class Report {
+ public:
+  template <class... Parts>
+  bool check(bool ok, const Parts&... parts) {
+    if (!ok) lines_ += (lines_.empty() ? "" : "\n") + concat(parts...);
+    return ok;
+  }
+  void finish() const { ENSURE(lines_.empty(), lines_); }
+
+ private:
+  std::string lines_;
+};
+
+// Above these no product of two sizes can overflow an int64.
+constexpr int64_t kLargestSize = int64_t{1} << 31;
+
+bool positive(Report& report, const char* field, bool present, int64_t value) {
+  if (!report.check(present, field, " is missing")) return false;
+  return report.check(value >= 1 && value <= kLargestSize, field, "=", value, " must be between 1 and 2^31");
+}
+
+void divides(Report& report, const char* field, int64_t value, const char* by_field, int64_t by) {
+  report.check(by == 0 || value % by == 0, field, "=", value, " is not divisible by ", by_field, "=", by);
+}
+
+void check_gates(Report& report, const ModelConfig& m) {
+  std::set<int> seen;
+  for (int i = 0; i < m.gates_size(); ++i) {
+    const GateSpec& gate = m.gates(i);
+    const std::string field = "model.gates[" + std::to_string(i) + "]";
+    report.check(seen.insert(gate.position()).second, field, ".position=", GateSpec::Position_Name(gate.position()),
+                 " is there twice");
+    report.check(gate.position() == GateSpec::G1, field, ".position=", GateSpec::Position_Name(gate.position()),
+                 " is not built yet; use G1");
+    report.check(gate.sharing() == GateSpec::HEAD_SPECIFIC, field,
+                 ".sharing=HEAD_SHARED is not built yet; use HEAD_SPECIFIC");
+    report.check(gate.input() == GateSpec::INPUT_DEPENDENT, field,
+                 ".input=INPUT_INDEPENDENT is not built yet; use INPUT_DEPENDENT");
+  }
+}
+
+void check_moe(Report& report, const MoeConfig& moe) {
+  const bool experts = positive(report, "model.moe.num_experts", moe.has_num_experts(), moe.num_experts());
+  const bool top_k = positive(report, "model.moe.top_k", moe.has_top_k(), moe.top_k());
+  positive(report, "model.moe.moe_intermediate_size", moe.has_moe_intermediate_size(), moe.moe_intermediate_size());
+  if (experts && top_k) {
+    report.check(moe.top_k() <= moe.num_experts(), "model.moe.top_k=", moe.top_k(),
+                 " is more than model.moe.num_experts=", moe.num_experts());
+  }
+  report.check(moe.balance_coef() >= 0, "model.moe.balance_coef=", moe.balance_coef(), " must not be negative");
+  report.check(moe.z_coef() >= 0, "model.moe.z_coef=", moe.z_coef(), " must not be negative");
+}
+
+void check_model(Report& report, const ModelConfig& m) {
+  positive(report, "model.hidden_size", m.has_hidden_size(), m.hidden_size());
+  positive(report, "model.num_layers", m.has_num_layers(), m.num_layers());
+  positive(report, "model.vocab_size", m.has_vocab_size(), m.vocab_size());
+  const bool heads =
+      positive(report, "model.num_attention_heads", m.has_num_attention_heads(), m.num_attention_heads());
+  const bool kv_heads =
+      positive(report, "model.num_key_value_heads", m.has_num_key_value_heads(), m.num_key_value_heads());
+  if (heads && kv_heads) {
+    divides(report, "model.num_attention_heads", m.num_attention_heads(), "model.num_key_value_heads",
+            m.num_key_value_heads());
+  }
+  if (positive(report, "model.head_dim", m.has_head_dim(), m.head_dim())) {
+    report.check(m.head_dim() % 2 == 0, "model.head_dim=", m.head_dim(), " must be even for RoPE");
+  }
+  if (m.has_moe()) {
+    check_moe(report, m.moe());
+  } else {
+    positive(report, "model.intermediate_size", m.has_intermediate_size(), m.intermediate_size());
+  }
+  report.check(m.rms_norm_eps() > 0, "model.rms_norm_eps=", m.rms_norm_eps(), " must be positive");
+  report.check(m.rope_theta() > 0, "model.rope_theta=", m.rope_theta(), " must be positive");
+  report.check(m.init_std() >= 0, "model.init_std=", m.init_std(), " must not be negative");
+  if (m.has_mup())
+    positive(report, "model.mup.base_hidden_size", m.mup().has_base_hidden_size(), m.mup().base_hidden_size());
+  check_gates(report, m);
+}
+
+/// Resolves mesh.dp; false when the mesh does not fit the world.
+bool check_mesh(Report& report, MeshConfig& mesh, int world_size) {
+  bool built = true;
+  for (const auto& [name, size] : {std::pair{"tp", mesh.tp()}, {"ep", mesh.ep()}, {"etp", mesh.etp()}}) {
+    built &= report.check(size == 1, "mesh.", name, "=", size, " is not built yet; use 1");
+  }
+  if (!mesh.has_dp()) mesh.set_dp(world_size);
+  return built & report.check(mesh.dp() == world_size, "mesh.dp=", mesh.dp(), " does not match the ", world_size,
+                              " ranks that were started; use mesh.dp=", world_size, " or mpirun -np ", mesh.dp());
+}
+
+void check_batch(Report& report, const char* field, int64_t global, const TrainingConfig& t, const MeshConfig& mesh) {
+  const int64_t micro_step = t.micro_batch_size() * mesh.dp();
+  report.check(global % micro_step == 0, field, "=", global,
+               " is not divisible by training.micro_batch_size * mesh.dp = ", t.micro_batch_size(), " * ", mesh.dp(),
+               " = ", micro_step);
+}
+
+void check_training(Report& report, const TrainConfig& config, bool mesh_ok) {
+  const TrainingConfig& t = config.training();
+  positive(report, "training.steps", t.has_steps(), t.steps());
+  positive(report, "training.sequence_length", t.has_sequence_length(), t.sequence_length());
+  const bool micro = positive(report, "training.micro_batch_size", t.has_micro_batch_size(), t.micro_batch_size());
+  const bool global = positive(report, "training.global_batch_size", t.has_global_batch_size(), t.global_batch_size());
+  if (micro && global && mesh_ok) {
+    check_batch(report, "training.global_batch_size", t.global_batch_size(), t, config.mesh());
+    int64_t last = 0;
+    for (int i = 0; i < t.batch_ramp_size(); ++i) {
+      const std::string field = "training.batch_ramp[" + std::to_string(i) + "]";
+      const BatchRamp& ramp = t.batch_ramp(i);
+      report.check(ramp.before_step() > last, field, ".before_step=", ramp.before_step(), " must be above ", last);
+      last = ramp.before_step();
+      if (positive(report, (field + ".global_batch_size").c_str(), ramp.has_global_batch_size(),
+                   ramp.global_batch_size())) {
+        check_batch(report, (field + ".global_batch_size").c_str(), ramp.global_batch_size(), t, config.mesh());
+      }
+    }
+  }
+  for (int i = 0; i < t.recompute_size(); ++i) {
+    const RecomputeRange& range = t.recompute(i);
+    report.check(range.first_layer() >= 0 && range.first_layer() <= range.last_layer() &&
+                     range.last_layer() < config.model().num_layers(),
+                 "training.recompute[", i, "]: layers ", range.first_layer(), "..", range.last_layer(),
+                 " are not within 0..", config.model().num_layers() - 1);
+  }
+}
+
+void check_optimizer(Report& report, const OptimizerConfig& o, int64_t steps) {
+  report.check(o.has_lr(), "optimizer.lr is missing");
+  report.check(o.lr() >= 0 && std::isfinite(o.lr()), "optimizer.lr=", o.lr(), " must be a finite number, not negative");
+  report.check(o.min_lr() >= 0 && o.min_lr() <= o.lr(), "optimizer.min_lr=", o.min_lr(),
+               " must be between 0 and optimizer.lr=", o.lr());
+  report.check(o.warmup_steps() >= 0 && o.warmup_steps() <= steps, "optimizer.warmup_steps=", o.warmup_steps(),
+               " must be between 0 and training.steps=", steps);
+  report.check(o.weight_decay() >= 0, "optimizer.weight_decay=", o.weight_decay(), " must not be negative");
+  report.check(o.beta1() >= 0 && o.beta1() < 1, "optimizer.beta1=", o.beta1(), " must be in [0, 1)");
+  report.check(o.beta2() >= 0 && o.beta2() < 1, "optimizer.beta2=", o.beta2(), " must be in [0, 1)");
+  report.check(o.epsilon() > 0, "optimizer.epsilon=", o.epsilon(), " must be positive");
+  report.check(o.clip() >= 0, "optimizer.clip=", o.clip(), " must not be negative");
+  report.check(o.zero_stage() == 0, "optimizer.zero_stage=", o.zero_stage(), " is not built yet; use 0");
+  if (o.has_decay_steps()) {
+    report.check(o.decay_steps() >= 0 && o.decay_steps() + o.warmup_steps() <= steps,
+                 "optimizer.decay_steps=", o.decay_steps(), " and optimizer.warmup_steps=", o.warmup_steps(),
+                 " do not fit training.steps=", steps);
+  }
+}
+
+void check_data(Report& report, const DataConfig& d) {
+  report.check(d.train_size() > 0, "data.train is missing: at least one set {prefix: ...}");
+  for (int i = 0; i < d.train_size(); ++i) {
+    report.check(!d.train(i).prefix().empty(), "data.train[", i, "].prefix is missing");
+    report.check(d.train(i).weight() > 0, "data.train[", i, "].weight=", d.train(i).weight(), " must be positive");
+  }
+  std::set<std::string> names;
+  for (int i = 0; i < d.eval_size(); ++i) {
+    report.check(!d.eval(i).prefix().empty(), "data.eval[", i, "].prefix is missing");
+    report.check(!d.eval(i).name().empty(), "data.eval[", i, "].name is missing");
+    report.check(names.insert(d.eval(i).name()).second, "data.eval[", i, "].name=", d.eval(i).name(),
+                 " is there twice");
+  }
+  report.check(d.prefetch() >= 1 && d.prefetch() <= 64, "data.prefetch=", d.prefetch(), " must be between 1 and 64");
+}
+
+}  // namespace
+
+void validate_model(const ModelConfig& model) {
+  Report report;
+  check_model(report, model);
+  report.finish();
+}
+
+void validate_training(TrainConfig& config, int world_size) {
+  Report report;
+  check_model(report, config.model());
+  const bool mesh_ok = check_mesh(report, *config.mutable_mesh(), world_size);
+  check_training(report, config, mesh_ok);
+  check_optimizer(report, config.optimizer(), config.training().steps());
+  check_data(report, config.data());
+  report.check(config.logging().every() >= 1, "logging.every=", config.logging().every(), " must be at least 1");
+  report.check(config.cpu().threads() >= 1 && config.cpu().threads() <= 1024, "cpu.threads=", config.cpu().threads(),
+               " must be between 1 and 1024");
+  report.check(config.device() == TrainConfig::CPU, "device=CUDA: this build has no CUDA backend; use CPU");
+  report.check(config.precision() != TrainConfig::BF16, "precision=BF16 needs device: CUDA; use F32");
+  report.finish();
+  parse_isa(config.cpu().isa());
+  OptimizerConfig& optimizer = *config.mutable_optimizer();
+  if (!optimizer.has_decay_steps()) {
+    optimizer.set_decay_steps(
+        std::min(config.training().steps() / 5, config.training().steps() - optimizer.warmup_steps()));
+  }
+}
+
+}  // namespace sluice

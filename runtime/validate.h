@@ -1,0 +1,15 @@
+#pragma once
+
+#include "configs/train.pb.h"
+
+namespace sluice {
+
+/// Checks sizes, ranges and combinations of the model. Throws Error with every problem, one a line, each naming the
+/// field and what would be right.
+void validate_model(const ModelConfig& model);
+
+/// validate_model, and everything that training adds. Fills in what has a default that depends on other fields
+/// (mesh.dp, optimizer.decay_steps).
+void validate_training(TrainConfig& config, int world_size);
+
+}  // namespace sluice

@@ -1,0 +1,46 @@
+"""What the oracle scripts share. They compare the sluice program with independent implementations from PyPI and exit
+with 77, which ctest counts as skipped, when one of those is not installed."""
+
+import importlib
+import subprocess
+import sys
+
+import_error_code = 77
+
+
+def require(name):
+    """The module `name`, or the end of the script when it is missing."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        print(f"skipped: {error}")
+        sys.exit(import_error_code)
+
+
+def sluice(program, *arguments):
+    """Standard output of one call; a failing call ends the script with its message."""
+    result = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True)
+    if result.returncode != 0:
+        sys.exit(f"sluice {' '.join(map(str, arguments))} failed:\n{result.stderr}")
+    return result.stdout
+
+
+def encode(program, tokenizer, text_file, folder):
+    """The ids of a text file, without the end of document, by `sluice data build`."""
+    import numpy
+
+    prefix = folder / "encoded"
+    sluice(program, "data", "build", "--tokenizer", tokenizer, "--out", prefix, text_file)
+    code = (folder / "encoded.idx").read_bytes()[17]
+    ids = numpy.fromfile(f"{prefix}.bin", dtype={4: numpy.int32, 8: numpy.uint16}[code])
+    return ids[:-1].tolist()
+
+
+def compare(what, ours, theirs):
+    """Prints one line; returns whether the ids are equal."""
+    if ours == theirs:
+        print(f"equal: {what}: {len(ours)} ids")
+        return True
+    first = next((i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b), min(len(ours), len(theirs)))
+    print(f"DIFFERENT: {what}: at {first}: {ours[first:first + 8]} and {theirs[first:first + 8]}")
+    return False

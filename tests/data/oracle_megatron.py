@@ -1,0 +1,69 @@
+"""Megatron's own indexed_dataset.py must read what sluice writes, and sluice what Megatron writes.
+
+    oracle_megatron.py SLUICE TEXT...
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+import tempfile
+
+from oracle_common import encode, require, sluice
+
+numpy = require("numpy")
+torch = require("torch")
+indexed = require("megatron.core.datasets.indexed_dataset")
+
+
+def read_ours(program, texts, folder):
+    """Builds uint16 and int32 sets and compares every document; returns the number of differences."""
+    differences = 0
+    for tokenizer in ["bytes", folder / "trained.json"]:
+        prefix = folder / "ours"
+        sluice(program, "data", "build", "--tokenizer", tokenizer, "--out", prefix, *texts)
+        theirs = indexed.IndexedDataset(str(prefix))
+        assert len(theirs) == len(texts) and list(theirs.document_indices) == list(range(len(texts) + 1))
+        for i, text in enumerate(texts):
+            expected = encode(program, tokenizer, text, folder)
+            differences += theirs[i][:-1].tolist() != expected
+        print(f"Megatron reads {theirs.index.dtype.__name__}: {len(theirs)} documents, {differences} differ")
+    return differences
+
+
+def read_theirs(program, folder):
+    """Documents of several sequences, in both widths."""
+    random = numpy.random.default_rng(1)
+    differences = 0
+    for vocab, dtype in [(500, numpy.uint16), (150000, numpy.int32)]:
+        assert indexed.DType.optimal_dtype(vocab) == dtype
+        prefix = folder / f"theirs_{vocab}"
+        builder = indexed.IndexedDatasetBuilder(f"{prefix}.bin", dtype=dtype)
+        tokens, largest = 0, 0
+        for _ in range(100):
+            lengths = random.integers(1, 50, size=random.integers(1, 4)).tolist()
+            ids = random.integers(0, vocab, size=sum(lengths))
+            builder.add_document(torch.from_numpy(ids), lengths)
+            tokens, largest = tokens + len(ids), max(largest, int(ids.max()))
+        builder.finalize(f"{prefix}.idx")
+        info = json.loads(sluice(program, "data", "info", prefix, "--json"))
+        same = (info["documents"], info["tokens"], info["largest_id"]) == (100, tokens, largest)
+        print(f"sluice reads {dtype.__name__}: {'equal' if same else 'DIFFERENT'}: {info}")
+        differences += not same
+    return differences
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("sluice")
+    parser.add_argument("text", nargs="+")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        sluice(options.sluice, "data", "tokenizer", "--vocab", 70000, "--out", folder / "trained.json", *options.text)
+        differences = read_ours(options.sluice, options.text, folder) + read_theirs(options.sluice, folder)
+    sys.exit(1 if differences else 0)
+
+
+if __name__ == "__main__":
+    main()
