@@ -1,27 +1,13 @@
 #include "kernels/cross_entropy.h"
 
 #include <cmath>
+#include <cstring>
 
 #include "kernels/core/parallel_for.h"
 #include "kernels/cpu/simd.h"
 
 namespace sluice::cpu::SLUICE_CPU_NAMESPACE {
 namespace {
-
-template <class T>
-T row_max(const T* x, int64_t n) {
-  constexpr int kLanes = 64 / sizeof(T);
-  T lanes[kLanes];
-  for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = x[0];
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = x[i + lane] > lanes[lane] ? x[i + lane] : lanes[lane];
-  }
-  T most = lanes[0];
-  for (int lane = 1; lane < kLanes; ++lane) most = lanes[lane] > most ? lanes[lane] : most;
-  for (; i < n; ++i) most = x[i] > most ? x[i] : most;
-  return most;
-}
 
 /// Loss of one row; the row becomes its gradient when scale is not 0.
 template <class T>
@@ -30,7 +16,7 @@ double one_row(T* x, int64_t vocab, int32_t target, double scale) {
     if (scale != 0) std::memset(x, 0, static_cast<size_t>(vocab) * sizeof(T));
     return 0;
   }
-  const T most = row_max(x, vocab);
+  const T most = largest(x, vocab, x[0]);
   const double target_logit = static_cast<double>(x[target]);
   LaneSum<T> sum;
   if (scale == 0) {

@@ -6,22 +6,20 @@
 namespace sluice::cpu::SLUICE_CPU_NAMESPACE {
 namespace {
 
-template <GateActivation kActivation, class T>
-inline T activate(T z) {
-  if constexpr (kActivation == GateActivation::kSigmoid) return sigmoid(z);
-  if constexpr (kActivation == GateActivation::kSilu) return z * sigmoid(z);
-  if constexpr (kActivation == GateActivation::kNsSigmoid) return T(0.5) + T(0.5) * sigmoid(z);
-  if constexpr (kActivation == GateActivation::kIdentity) return z;
-}
+template <class T>
+struct Activated {
+  T value, slope;
+};
 
-/// Derivative of activate.
+/// The gate's activation and its derivative; what is not used costs nothing once inlined.
 template <GateActivation kActivation, class T>
-inline T slope(T z) {
-  if constexpr (kActivation == GateActivation::kIdentity) return T(1);
+inline Activated<T> activate(T z) {
+  if constexpr (kActivation == GateActivation::kIdentity) return {z, T(1)};
   const T share = sigmoid(z);
-  if constexpr (kActivation == GateActivation::kSigmoid) return share * (T(1) - share);
-  if constexpr (kActivation == GateActivation::kSilu) return share * (T(1) + z * (T(1) - share));
-  if constexpr (kActivation == GateActivation::kNsSigmoid) return T(0.5) * share * (T(1) - share);
+  const T slope = share * (T(1) - share);
+  if constexpr (kActivation == GateActivation::kSigmoid) return {share, slope};
+  if constexpr (kActivation == GateActivation::kSilu) return {z * share, multiply_add(z, slope, share)};
+  return {T(0.5) + T(0.5) * share, T(0.5) * slope};
 }
 
 /// Rows of heads: z has `z_width` scores a head, one or one a channel.
@@ -29,13 +27,14 @@ template <GateActivation kActivation, bool kMultiply, class T>
 void forward_heads(const T* y, const T* z, T* out, int64_t heads, int64_t head_dim, int64_t z_width) {
   for (int64_t h = 0; h < heads; ++h, y += head_dim, z += z_width, out += head_dim) {
     if (z_width == 1) {
-      const T score = activate<kActivation>(z[0]);
+      const T score = activate<kActivation>(z[0]).value;
+#pragma GCC ivdep
       for (int64_t i = 0; i < head_dim; ++i) out[i] = kMultiply ? y[i] * score : y[i] + score;
       continue;
     }
 #pragma GCC ivdep
     for (int64_t i = 0; i < head_dim; ++i) {
-      const T score = activate<kActivation>(z[i]);
+      const T score = activate<kActivation>(z[i]).value;
       out[i] = kMultiply ? y[i] * score : y[i] + score;
     }
   }
@@ -48,16 +47,18 @@ void backward_heads(const T* dout, const T* y, const T* z, T* dy, T* dz, int64_t
     if (z_width == 1) {
       LaneSum<T> dscore;
       dscore.add(head_dim, [&](int64_t i) { return kMultiply ? dout[i] * y[i] : dout[i]; });
-      dz[0] = dscore.total() * slope<kActivation>(z[0]);
-      const T score = activate<kActivation>(z[0]);
-      for (int64_t i = 0; i < head_dim; ++i) dy[i] = kMultiply ? dout[i] * score : dout[i];
+      const Activated<T> gate = activate<kActivation>(z[0]);
+      dz[0] = dscore.total() * gate.slope;
+#pragma GCC ivdep
+      for (int64_t i = 0; i < head_dim; ++i) dy[i] = kMultiply ? dout[i] * gate.value : dout[i];
       continue;
     }
 #pragma GCC ivdep
     for (int64_t i = 0; i < head_dim; ++i) {
       const T d = dout[i];
-      dz[i] = (kMultiply ? d * y[i] : d) * slope<kActivation>(z[i]);
-      dy[i] = kMultiply ? d * activate<kActivation>(z[i]) : d;
+      const Activated<T> gate = activate<kActivation>(z[i]);
+      dz[i] = (kMultiply ? d * y[i] : d) * gate.slope;
+      dy[i] = kMultiply ? d * gate.value : d;
     }
   }
 }

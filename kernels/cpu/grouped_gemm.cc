@@ -1,21 +1,21 @@
 #include "kernels/grouped_gemm.h"
 
 #include "kernels/core/parallel_for.h"
-#include "kernels/cpu/blas.h"
+#include "kernels/cpu/multiply.h"
 
 namespace sluice::cpu::SLUICE_CPU_NAMESPACE {
 namespace {
 
-/// Calls body(expert, first row, rows) for the parts of the rows that each worker owns: rows are split evenly, so a
-/// worker's share does not depend on how unevenly the experts are chosen.
+/// Calls body(workspace, expert, first row, rows) for the parts of the rows that each worker owns: rows are split
+/// evenly, so a worker's share does not depend on how unevenly the experts are chosen.
 template <class Body>
 void for_each_row_part(Stream& s, Tensor offsets, const Body& body) {
   const int64_t* first = offsets.as<int64_t>();
   const int64_t experts = offsets.count() - 1;
-  parallel_for(s, first[experts], 16, [&](int64_t begin, int64_t end, int) {
+  parallel_for(s, first[experts], 16, [&](int64_t begin, int64_t end, int worker) {
     for (int64_t e = 0; e < experts; ++e) {
       const int64_t from = first[e] > begin ? first[e] : begin, to = first[e + 1] < end ? first[e + 1] : end;
-      if (from < to) body(e, from, to - from);
+      if (from < to) body(s.pool->workspace(worker), e, from, to - from);
     }
   });
 }
@@ -24,22 +24,20 @@ void for_each_row_part(Stream& s, Tensor offsets, const Body& body) {
 
 void grouped_linear_forward(Stream& s, Tensor x, Tensor w, Tensor offsets, Tensor y) {
   const int64_t out = w.dim(1), in = w.dim(2);
-  use_one_blas_thread();
   dispatch_float(x.dtype, [&]<class T>() {
-    for_each_row_part(s, offsets, [&](int64_t e, int64_t row, int64_t rows) {
-      blas_gemm(false, true, rows, out, in, x.as<T>() + row * in, in, w.as<T>() + e * out * in, in, T(0),
-                y.as<T>() + row * out, out);
+    for_each_row_part(s, offsets, [&](void* workspace, int64_t e, int64_t row, int64_t rows) {
+      multiply(workspace, false, true, rows, out, in, x.as<T>() + row * in, in, w.as<T>() + e * out * in, in, false,
+               y.as<T>() + row * out, out);
     });
   });
 }
 
 void grouped_linear_backward_input(Stream& s, Tensor dy, Tensor w, Tensor offsets, Tensor dx) {
   const int64_t out = w.dim(1), in = w.dim(2);
-  use_one_blas_thread();
   dispatch_float(dx.dtype, [&]<class T>() {
-    for_each_row_part(s, offsets, [&](int64_t e, int64_t row, int64_t rows) {
-      blas_gemm(false, false, rows, in, out, dy.as<T>() + row * out, out, w.as<T>() + e * out * in, in, T(0),
-                dx.as<T>() + row * in, in);
+    for_each_row_part(s, offsets, [&](void* workspace, int64_t e, int64_t row, int64_t rows) {
+      multiply(workspace, false, false, rows, in, out, dy.as<T>() + row * out, out, w.as<T>() + e * out * in, in, false,
+               dx.as<T>() + row * in, in);
     });
   });
 }
@@ -47,13 +45,12 @@ void grouped_linear_backward_input(Stream& s, Tensor dy, Tensor w, Tensor offset
 void grouped_linear_backward_weight(Stream& s, Tensor dy, Tensor x, Tensor offsets, Tensor dw) {
   const int64_t experts = dw.dim(0), out = dw.dim(1), in = dw.dim(2);
   const int64_t* first = offsets.as<int64_t>();
-  use_one_blas_thread();
   dispatch_float(dw.dtype, [&]<class T>() {
-    parallel_for(s, experts, 1, [&](int64_t begin, int64_t end, int) {
+    parallel_for(s, experts, 1, [&](int64_t begin, int64_t end, int worker) {
       for (int64_t e = begin; e < end; ++e) {
         if (first[e] == first[e + 1]) continue;
-        blas_gemm(true, false, out, in, first[e + 1] - first[e], dy.as<T>() + first[e] * out, out,
-                  x.as<T>() + first[e] * in, in, T(1), dw.as<T>() + e * out * in, in);
+        multiply(s.pool->workspace(worker), true, false, out, in, first[e + 1] - first[e], dy.as<T>() + first[e] * out,
+                 out, x.as<T>() + first[e] * in, in, true, dw.as<T>() + e * out * in, in);
       }
     });
   });

@@ -1,5 +1,8 @@
 #include "kernels/reduce.h"
 
+#include <limits>
+#include <type_traits>
+
 #include "kernels/core/parallel_for.h"
 #include "kernels/cpu/simd.h"
 
@@ -49,27 +52,26 @@ void sum(Stream&, Tensor x, Tensor out) {
 }
 
 void max_abs(Stream& s, Tensor x, Tensor out) {
-  double* most = static_cast<double*>(s.pool->workspace(0));
+  // Without the sign, a larger pattern is a larger number, and NaN the largest of all; integers also vectorise.
+  int64_t* most = static_cast<int64_t*>(s.pool->workspace(0));
   for (int i = 0; i < s.pool->threads(); ++i) most[i] = 0;
   dispatch_float(x.dtype, [&]<class T>() {
+    using Bits = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
     const T* values = x.as<T>();
     parallel_for(s, x.count(), kBlock, [&](int64_t begin, int64_t end, int worker) {
-      T found = 0;
-      bool nan = false;
+      Bits found = 0;
       for (int64_t i = begin; i < end; ++i) {
-        const T magnitude = values[i] < 0 ? -values[i] : values[i];
-        nan |= magnitude != magnitude;
+        const Bits magnitude = __builtin_bit_cast(Bits, values[i]) & std::numeric_limits<Bits>::max();
         found = magnitude > found ? magnitude : found;
       }
-      most[worker] = nan ? __builtin_nan("") : static_cast<double>(found);
+      most[worker] = found;
     });
+    Bits largest = 0;
+    for (int i = 0; i < s.pool->threads(); ++i) {
+      if (most[i] > largest) largest = static_cast<Bits>(most[i]);
+    }
+    *out.as<double>() = static_cast<double>(__builtin_bit_cast(T, largest));
   });
-  double result = 0;
-  for (int i = 0; i < s.pool->threads(); ++i) {
-    if (most[i] != most[i]) result = most[i];
-    if (most[i] > result) result = most[i];
-  }
-  *out.as<double>() = result;
 }
 
 }  // namespace sluice::cpu::SLUICE_CPU_NAMESPACE

@@ -8,11 +8,14 @@
 namespace sluice::cpu::SLUICE_CPU_NAMESPACE {
 namespace {
 
+/// The smallest normal number.
+template <class T>
+constexpr T kSmallest = sizeof(T) == 4 ? T(1.17549435e-38) : T(2.2250738585072014e-308);
+
 /// probs = softmax(logits); returns the log-sum-exp.
 template <class T>
 T softmax_row(const T* logits, T* probs, int64_t experts) {
-  T most = logits[0];
-  for (int64_t i = 1; i < experts; ++i) most = logits[i] > most ? logits[i] : most;
+  const T most = largest(logits, experts, logits[0]);
   LaneSum<T> sum;
   sum.add(experts, [&](int64_t i) { return probs[i] = exponential(logits[i] - most); });
   const T total = sum.total();
@@ -21,21 +24,16 @@ T softmax_row(const T* logits, T* probs, int64_t experts) {
   return most + std::log(total);
 }
 
-bool already_chosen(const int32_t* chosen, int64_t count, int64_t expert) {
-  for (int64_t j = 0; j < count; ++j) {
-    if (chosen[j] == expert) return true;
-  }
-  return false;
-}
-
-/// The top_k largest, best first, ties to the lower index. NaN compares false: then the first not yet chosen is taken.
+/// The top_k largest, best first, ties to the lower index; NaN comes last. `left` is scratch for the candidates.
 template <class T>
-void choose(const T* probs, int64_t experts, int64_t top_k, int32_t* chosen) {
+void choose(const T* probs, int64_t experts, int64_t top_k, T* left, int32_t* chosen) {
+  constexpr T kLeast = -1, kTaken = -2;
+  for (int64_t i = 0; i < experts; ++i) left[i] = probs[i] >= 0 ? probs[i] : kLeast;
   for (int64_t k = 0; k < top_k; ++k) {
-    int64_t best = -1;
-    for (int64_t i = 0; i < experts; ++i) {
-      if ((best < 0 || probs[i] > probs[best]) && !already_chosen(chosen, k, i)) best = i;
-    }
+    const T most = largest(left, experts, kTaken);
+    int64_t best = 0;
+    while (left[best] != most) ++best;
+    left[best] = kTaken;
     chosen[k] = static_cast<int32_t>(best);
   }
 }
@@ -75,11 +73,12 @@ void router_forward(Stream& s, Tensor logits, bool normalize, Tensor probs, Tens
   const int64_t tokens = logits.dim(0), experts = logits.dim(1), top_k = indices.dim(1);
   int32_t* chosen = indices.as<int32_t>();
   dispatch_float(logits.dtype, [&]<class T>() {
-    parallel_for(s, tokens, 16, [&](int64_t begin, int64_t end, int) {
+    parallel_for(s, tokens, 16, [&](int64_t begin, int64_t end, int worker) {
+      T* left = static_cast<T*>(s.pool->workspace(worker));
       for (int64_t t = begin; t < end; ++t) {
         T* row = probs.as<T>() + t * experts;
         lse.as<T>()[t] = softmax_row(logits.as<T>() + t * experts, row, experts);
-        choose(row, experts, top_k, chosen + t * top_k);
+        choose(row, experts, top_k, left, chosen + t * top_k);
         weigh(row, chosen + t * top_k, top_k, normalize, weights.as<T>() + t * top_k);
       }
     });
@@ -115,17 +114,19 @@ void router_sums(Stream& s, Tensor probs, Tensor lse, Tensor prob_sums, Tensor m
         for (int64_t e = begin; e < end; ++e) sums[e] += static_cast<double>(p[t * experts + e]);
       }
     });
-    // Entropy of a token = lse - sum of p * logit; with p alone: -sum of p log p.
-    double squares = 0, entropy = 0;
+    double squares = 0;
     for (int64_t t = 0; t < tokens; ++t) {
       const double l = static_cast<double>(lse.as<T>()[t]);
       squares += l * l;
     }
-    for (int64_t i = 0; i < tokens * experts; ++i) {
-      if (p[i] > 0) entropy -= static_cast<double>(p[i]) * static_cast<double>(std::log(p[i]));
-    }
+    // A probability of 0 adds 0: its logarithm is taken of the smallest normal number instead.
+    LaneSum<double> entropy;
+    entropy.add(tokens * experts, [&](int64_t i) {
+      const T safe = p[i] > kSmallest<T> ? p[i] : kSmallest<T>;
+      return -static_cast<double>(p[i] * logarithm(safe));
+    });
     moments.as<double>()[0] = squares;
-    moments.as<double>()[1] = entropy;
+    moments.as<double>()[1] = entropy.total();
   });
 }
 

@@ -19,13 +19,32 @@ inline T multiply_add(T a, T b, T c) {
 #endif
 }
 
+inline int32_t bits_of(float x) {
+  int32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+
+inline float float_of(int32_t bits) {
+  float x;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+/// condition ? a : b without a branch: the compiler would copy all that follows behind each side of one, and a copy
+/// that starts from a limit's constant computes slow subnormals that nobody uses.
+inline float select(bool condition, float a, float b) {
+  const int32_t mask = -static_cast<int32_t>(condition);
+  return float_of((bits_of(a) & mask) | (bits_of(b) & ~mask));
+}
+
 /// e^x. f32: range reduction by powers of two and a polynomial of degree 6, relative error about 1e-7, without a
 /// branch; below -87.3 it gives about 1e-38 instead of 0, above 88.3 about 2e38, and NaN stays NaN.
 inline float exponential(float x) {
   constexpr float kLog2e = 1.44269504088896341f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  float clamped = x < -87.3f ? -87.3f : x;
-  clamped = clamped > 88.3f ? 88.3f : clamped;
+  float clamped = select(x < -87.3f, -87.3f, x);
+  clamped = select(clamped > 88.3f, 88.3f, clamped);
   const float shifted = multiply_add(clamped, kLog2e, kRound);
   const float n = shifted - kRound;
   float r = multiply_add(n, -kLn2High, clamped);
@@ -35,18 +54,29 @@ inline float exponential(float x) {
   p = multiply_add(p, r, 4.1665795894e-2f);
   p = multiply_add(p, r, 1.6666665459e-1f);
   p = multiply_add(p, r, 5.0000001201e-1f);
-  p = multiply_add(p * r, r, r) + 1.0f;
-  int32_t bits;
-  std::memcpy(&bits, &shifted, sizeof bits);
-  bits = static_cast<int32_t>(static_cast<uint32_t>(bits) << 23);  // 2^23's own bits fall out on the left
-  int32_t out;
-  std::memcpy(&out, &p, sizeof out);
-  out = static_cast<int32_t>(static_cast<uint32_t>(out) + static_cast<uint32_t>(bits));
-  float y;
-  std::memcpy(&y, &out, sizeof y);
-  return y;
+  p = multiply_add(p * r, r, r);
+  // n sits in the low bits of `shifted`; 2^23's own bits fall out on the left.
+  const float power = float_of((bits_of(shifted) + 127) << 23);
+  return multiply_add(p, power, power);
 }
 inline double exponential(double x) { return std::exp(x); }
+
+/// Natural logarithm of a normal positive number. f32: a series in (m - 1) / (m + 1) for the mantissa m in
+/// [0.70, 1.41), absolute error about 1e-7.
+inline float logarithm(float x) {
+  constexpr int32_t kOneOverRootTwo = 0x3f3504f3;
+  const int32_t offset = bits_of(x) - kOneOverRootTwo;
+  const int32_t exponent = offset >> 23;
+  const float m = float_of(bits_of(x) - exponent * (1 << 23));
+  const float u = (m - 1.0f) / (m + 1.0f), u2 = u * u;
+  float p = 2.0f / 9;
+  p = multiply_add(p, u2, 2.0f / 7);
+  p = multiply_add(p, u2, 2.0f / 5);
+  p = multiply_add(p, u2, 2.0f / 3);
+  p = multiply_add(p, u2, 2.0f);
+  return multiply_add(static_cast<float>(exponent), 0.693147181f, p * u);
+}
+inline double logarithm(double x) { return std::log(x); }
 
 template <class T>
 inline T sigmoid(T x) {
@@ -69,10 +99,32 @@ struct LaneSum {
     for (int lane = 0; i < n; ++i, ++lane) lanes[lane] += f(i);
   }
   inline T total() const {
-    T sum = 0;
-    for (int lane = 0; lane < kLanes; ++lane) sum += lanes[lane];
-    return sum;
+    T sums[kLanes];
+    for (int lane = 0; lane < kLanes; ++lane) sums[lane] = lanes[lane];
+    for (int half = kLanes / 2; half > 0; half /= 2) {
+      for (int lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
+    }
+    return sums[0];
   }
 };
+
+/// Largest of x[0..n) and `least`; NaN is never larger.
+template <class T>
+inline T largest(const T* x, int64_t n, T least) {
+  constexpr int kLanes = LaneSum<T>::kLanes;
+  T lanes[kLanes];
+  for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = least;
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = x[i + lane] > lanes[lane] ? x[i + lane] : lanes[lane];
+  }
+  for (int lane = 0; i < n; ++i, ++lane) lanes[lane] = x[i] > lanes[lane] ? x[i] : lanes[lane];
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+    for (int lane = 0; lane < half; ++lane) {
+      lanes[lane] = lanes[lane + half] > lanes[lane] ? lanes[lane + half] : lanes[lane];
+    }
+  }
+  return lanes[0];
+}
 
 }  // namespace sluice::cpu::SLUICE_CPU_NAMESPACE

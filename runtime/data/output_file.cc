@@ -26,6 +26,7 @@ OutputFile::~OutputFile() {
 }
 
 void OutputFile::write(const void* data, size_t bytes) {
+  if (bytes == 0) return;
   ENSURE(std::fwrite(data, 1, bytes, file_) == bytes, temporary_, ": cannot write: ", std::strerror(errno));
 }
 

@@ -3,8 +3,8 @@
 #
 #   tests/bench/vs_pytorch.sh [--rounds N] [small|large|fine|small_dense|large_dense ...]     default: small large
 #
-# Runs sluice and every setting of peer_torch.py in turn, then, for the remaining rounds (default 3), sluice and the two
-# fastest settings in turn, so that both sides see the same machine. Prints the medians over rounds of tokens/s.
+# Runs sluice and every setting of peer_torch.py in turn, then, for the remaining rounds (default 3), sluice and the
+# fastest settings in turn, so that both sides see the same machine. Prints the medians over runs of tokens/s.
 #   PYTHON   a python with torch 2.10 or newer       default: python3
 #   SLUICE   the program                             default: build/cpu/bin/sluice
 set -euo pipefail
@@ -49,7 +49,8 @@ settings() {
     printf '%s\n' 'sdpa|' 'explicit attention|--attention explicit' 'sdpa, compiled|--compile --warmup 4'
   else
     printf '%s\n' 'expert loop, sdpa|--moe loop' 'sorted, sdpa|--moe sorted' 'grouped, sdpa|--moe grouped' \
-      'grouped, explicit attention|--moe grouped --attention explicit' 'grouped, compiled|--moe grouped --compile --warmup 4'
+      'grouped, explicit attention|--moe grouped --attention explicit' \
+      'grouped, compiled|--moe grouped --compile --warmup 4'
   fi
 }
 
@@ -92,6 +93,12 @@ for label in sorted(median, key=median.get, reverse=True):
 PYTHON
 }
 
+# fastest_settings: labels of the two fastest settings so far and of the fastest with PyTorch as it comes.
+fastest_settings() {
+  grep '^PyTorch' "$work/results" | sort -t $'\t' -k 2 -g -r | cut -f 1 > "$work/ranking"
+  { head -n 2 "$work/ranking"; grep -v -m 1 'unlocked MKL$' "$work/ranking"; } | sort -u
+}
+
 compare() {
   local name=$1 line label arguments lines fastest round
   : > "$work/results"
@@ -105,7 +112,7 @@ compare() {
     measure_sluice "$name"
     measure_peer "$name" "${line%%|*}" "${line#*|}"
   done
-  mapfile -t fastest < <(grep '^PyTorch' "$work/results" | sort -t $'\t' -k 2 -g -r | head -n 2 | cut -f 1)
+  mapfile -t fastest < <(fastest_settings)
   for ((round = 1; round < rounds; round++)); do
     for label in "${fastest[@]#PyTorch: }"; do
       arguments=$(awk -F '|' -v label="$label" '$1 == label { print $2 }' "$work/settings")

@@ -1,0 +1,40 @@
+#include "kernels/rms_norm.h"
+
+#include "kernels/core/backend.h"
+
+SLUICE_BACKENDS(void rms_norm_forward(Stream& s, Tensor x, Tensor w, double eps, Tensor y, Tensor rstd);
+                void rms_norm_backward(Stream& s, Tensor dy, Tensor x, Tensor w, Tensor rstd, Tensor dx, Tensor dw,
+                                       bool accumulate_dx);)
+
+namespace sluice {
+namespace {
+
+void check(Tensor x, Tensor w, Tensor rstd) {
+  INVARIANT(x.dtype == DType::kF32 || x.dtype == DType::kF64, "x: expected f32 or f64, got ", dtype_name(x.dtype));
+  INVARIANT(x.shape.rank() == 2, "x: expected [rows, width], got ", to_string(x.shape));
+  // The backward keeps two rows of sums in a worker's workspace.
+  INVARIANT(x.dim(1) * 16 <= ThreadPool::kWorkspaceBytes, "x: width ", x.dim(1), " is above ",
+            ThreadPool::kWorkspaceBytes / 16);
+  expect("w", w, x.dtype, {x.dim(1)});
+  expect("rstd", rstd, x.dtype, {x.dim(0)});
+}
+
+}  // namespace
+
+void rms_norm_forward(Stream& s, Tensor x, Tensor w, double eps, Tensor y, Tensor rstd) {
+  check(x, w, rstd);
+  expect("y", y, x.dtype, x.shape);
+  SLUICE_DISPATCH(s, rms_norm_forward(s, x, w, eps, y, rstd));
+}
+
+void rms_norm_backward(Stream& s, Tensor dy, Tensor x, Tensor w, Tensor rstd, Tensor dx, Tensor dw,
+                       bool accumulate_dx) {
+  check(x, w, rstd);
+  expect("dy", dy, x.dtype, x.shape);
+  expect("dx", dx, x.dtype, x.shape);
+  expect("dw", dw, x.dtype, w.shape);
+  INVARIANT(!accumulate_dx || dx.data != dy.data || dx.count() == 0, "dx: aliases dy and would be added to");
+  SLUICE_DISPATCH(s, rms_norm_backward(s, dy, x, w, rstd, dx, dw, accumulate_dx));
+}
+
+}  // namespace sluice

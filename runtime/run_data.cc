@@ -1,0 +1,69 @@
+#include "runtime/run_data.h"
+
+#include <glog/logging.h>
+
+#include "kernels/core/error.h"
+#include "runtime/data/data_meta.h"
+
+namespace sluice {
+namespace {
+
+/// Checks a set's meta file against the tokenizer and the model.
+void check_set(const std::string& prefix, const ModelConfig& model, const std::string& tokenizer_spec,
+               const Tokenizer* tokenizer, std::optional<uint64_t>& common_xxh3) {
+  const std::optional<DataMeta> meta = read_meta(prefix);
+  if (!meta) {
+    LOG(WARNING) << prefix << ".meta.json is missing: its tokenizer is not known; token ids are still checked";
+    return;
+  }
+  ENSURE(meta->vocab <= model.vocab_size(), prefix, ": its tokenizer has ", meta->vocab,
+         " ids, more than model.vocab_size=", model.vocab_size());
+  if (tokenizer) check_tokenizer(prefix, *meta, tokenizer_spec, tokenizer->xxh3());
+  ENSURE(!common_xxh3 || *common_xxh3 == meta->tokenizer_xxh3, prefix,
+         " was built with another tokenizer than the sets before it");
+  common_xxh3 = meta->tokenizer_xxh3;
+}
+
+}  // namespace
+
+RunData::RunData(const TrainConfig& config) {
+  const DataConfig& data = config.data();
+  const TrainingConfig& training = config.training();
+  std::optional<Tokenizer> tokenizer;
+  if (!data.tokenizer().empty()) {
+    tokenizer = load_tokenizer(data.tokenizer());
+    tokenizer_text_ = tokenizer->file_text();
+  }
+  std::optional<uint64_t> xxh3;
+  const auto check = [&](const std::string& prefix) {
+    check_set(prefix, config.model(), data.tokenizer(), tokenizer ? &*tokenizer : nullptr, xxh3);
+  };
+  std::vector<DataSource> sources;
+  for (const TrainSet& set : data.train()) {
+    check(set.prefix());
+    sources.push_back({set.prefix(), set.weight()});
+  }
+  training_ = std::make_unique<TrainingData>(sources, static_cast<uint64_t>(training.seed()),
+                                             training.sequence_length(), config.model().vocab_size());
+  for (const EvalSet& set : data.eval()) {
+    check(set.prefix());
+    evaluation_.push_back(
+        {set.name(), EvaluationData(set.prefix(), training.sequence_length(), config.model().vocab_size())});
+  }
+}
+
+int64_t text_bytes(const std::string& prefix, const IndexedDataset& set, const Tokenizer& tokenizer) {
+  if (const std::optional<DataMeta> meta = read_meta(prefix)) return meta->bytes;
+  int64_t bytes = 0;
+  std::vector<int32_t> ids;
+  for (int64_t d = 0; d < set.documents(); ++d) {
+    const int64_t begin = set.document_start(d), count = set.document_start(d + 1) - begin;
+    ids.resize(static_cast<size_t>(count));
+    set.read(begin, count, tokenizer.vocab_size(), ids.data());
+    if (!ids.empty() && ids.back() == tokenizer.eod()) ids.pop_back();
+    bytes += static_cast<int64_t>(tokenizer.decode(ids).size());
+  }
+  return bytes;
+}
+
+}  // namespace sluice
