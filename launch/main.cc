@@ -66,7 +66,8 @@ void add_generate(CLI::App& app, Command& chosen) {
   command.add_option("--tokens", options->tokens, "new tokens at most")->capture_default_str();
   command.add_option("--temperature", options->temperature, "0: the likeliest token each time")->capture_default_str();
   command.add_option("--seed", options->seed, "of the draws")->capture_default_str();
-  command.footer("Example: sluice generate --checkpoint runs/first/checkpoints/step_00000600 --prompt \"In the beginning\"");
+  command.footer(
+      "Example: sluice generate --checkpoint runs/first/checkpoints/step_00000600 --prompt \"In the beginning\"");
   command.callback([&chosen, options] {
     chosen = [options] {
       Session session;

@@ -1,6 +1,7 @@
 #include "kernels/router.h"
 
 #include <cmath>
+#include <cstring>
 
 #include "kernels/core/parallel_for.h"
 #include "kernels/cpu/simd.h"
@@ -24,17 +25,51 @@ T softmax_row(const T* logits, T* probs, int64_t experts) {
   return most + std::log(total);
 }
 
-/// The top_k largest, best first, ties to the lower index; NaN comes last. `left` is scratch for the candidates.
+/// An expert and its probability, ordered by rank: a larger probability first, then a lower index.
 template <class T>
-void choose(const T* probs, int64_t experts, int64_t top_k, T* left, int32_t* chosen) {
-  constexpr T kLeast = -1, kTaken = -2;
-  for (int64_t i = 0; i < experts; ++i) left[i] = probs[i] >= 0 ? probs[i] : kLeast;
+struct Candidate {
+  T prob;
+  typename Vector<T>::Integer expert;
+
+  bool before(const Candidate& other) const {
+    return prob > other.prob || (prob == other.prob && expert < other.expert);
+  }
+};
+
+/// The first of all candidates that rank after `last`. Nothing is crossed off: a store followed by a wider load stalls.
+template <class T>
+Candidate<T> next_best(const T* probs, int64_t experts, Candidate<T> last) {
+  using V = Vector<T>;
+  Candidate<T> best{T(-2), 0};
+  const auto bound = typename V::Numbers{} + last.prob;
+  const auto bound_at = typename V::Integers{} + last.expert;
+  auto most = typename V::Numbers{} + best.prob;
+  typename V::Integers at = {}, here = {};
+  for (int lane = 0; lane < V::kLanes; ++lane) here[lane] = lane;
+  int64_t i = 0;
+  for (; i + V::kLanes <= experts; i += V::kLanes, here += V::kLanes) {
+    typename V::Numbers next;
+    std::memcpy(&next, probs + i, sizeof next);
+    const auto better = (next > most) & ((next < bound) | ((next == bound) & (here > bound_at)));
+    most = better ? next : most;
+    at = better ? here : at;
+  }
+  const auto take = [&](Candidate<T> other) {
+    if (last.before(other) && other.before(best)) best = other;
+  };
+  for (int lane = 0; lane < V::kLanes; ++lane) take({most[lane], at[lane]});
+  for (; i < experts; ++i) take({probs[i], static_cast<typename V::Integer>(i)});
+  return best;
+}
+
+/// The top_k largest, best first, ties to the lower index; NaN comes last. `clean` is scratch for a row.
+template <class T>
+void choose(const T* probs, int64_t experts, int64_t top_k, T* clean, int32_t* chosen) {
+  for (int64_t i = 0; i < experts; ++i) clean[i] = probs[i] >= 0 ? probs[i] : T(-1);
+  Candidate<T> last{T(2), 0};
   for (int64_t k = 0; k < top_k; ++k) {
-    const T most = largest(left, experts, kTaken);
-    int64_t best = 0;
-    while (left[best] != most) ++best;
-    left[best] = kTaken;
-    chosen[k] = static_cast<int32_t>(best);
+    last = next_best(clean, experts, last);
+    chosen[k] = static_cast<int32_t>(last.expert);
   }
 }
 
@@ -74,11 +109,11 @@ void router_forward(Stream& s, Tensor logits, bool normalize, Tensor probs, Tens
   int32_t* chosen = indices.as<int32_t>();
   dispatch_float(logits.dtype, [&]<class T>() {
     parallel_for(s, tokens, 16, [&](int64_t begin, int64_t end, int worker) {
-      T* left = static_cast<T*>(s.pool->workspace(worker));
+      T* clean = static_cast<T*>(s.pool->workspace(worker));
       for (int64_t t = begin; t < end; ++t) {
         T* row = probs.as<T>() + t * experts;
         lse.as<T>()[t] = softmax_row(logits.as<T>() + t * experts, row, experts);
-        choose(row, experts, top_k, left, chosen + t * top_k);
+        choose(row, experts, top_k, clean, chosen + t * top_k);
         weigh(row, chosen + t * top_k, top_k, normalize, weights.as<T>() + t * top_k);
       }
     });

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 // Scalar pieces that the compiler vectorises inside loops. In the namespace of the instruction set, so that no two
 // builds of the same function can be mistaken for each other by the linker.
@@ -108,23 +109,39 @@ struct LaneSum {
   }
 };
 
+/// A register of numbers, and one of the integers that comparing two gives. For what the compiler does not vectorise.
+template <class T>
+struct Vector {
+#if defined(__AVX__)
+  static constexpr int kBytes = 32;
+#else
+  static constexpr int kBytes = 16;
+#endif
+  static constexpr int kLanes = kBytes / sizeof(T);
+  using Integer = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+  typedef T Numbers __attribute__((vector_size(kBytes)));
+  typedef Integer Integers __attribute__((vector_size(kBytes)));
+};
+
 /// Largest of x[0..n) and `least`; NaN is never larger.
 template <class T>
 inline T largest(const T* x, int64_t n, T least) {
-  constexpr int kLanes = LaneSum<T>::kLanes;
-  T lanes[kLanes];
-  for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = least;
+  using Numbers = typename Vector<T>::Numbers;
+  constexpr int kLanes = Vector<T>::kLanes;
+  Numbers most = Numbers{} + least, other = most;
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = x[i + lane] > lanes[lane] ? x[i + lane] : lanes[lane];
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+    Numbers next, after;
+    std::memcpy(&next, x + i, sizeof next);
+    std::memcpy(&after, x + i + kLanes, sizeof after);
+    most = next > most ? next : most;
+    other = after > other ? after : other;
   }
-  for (int lane = 0; i < n; ++i, ++lane) lanes[lane] = x[i] > lanes[lane] ? x[i] : lanes[lane];
-  for (int half = kLanes / 2; half > 0; half /= 2) {
-    for (int lane = 0; lane < half; ++lane) {
-      lanes[lane] = lanes[lane + half] > lanes[lane] ? lanes[lane + half] : lanes[lane];
-    }
-  }
-  return lanes[0];
+  most = other > most ? other : most;
+  T result = least;
+  for (int lane = 0; lane < kLanes; ++lane) result = most[lane] > result ? most[lane] : result;
+  for (; i < n; ++i) result = x[i] > result ? x[i] : result;
+  return result;
 }
 
 }  // namespace sluice::cpu::SLUICE_CPU_NAMESPACE

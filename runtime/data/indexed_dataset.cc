@@ -124,10 +124,10 @@ void IndexedDataset::read(int64_t begin, int64_t count, int64_t vocab_size, int3
 
 void IndexedDataset::refuse_token(int64_t token, int64_t id, int64_t vocab_size) const {
   const int64_t document = document_of(token);
-  ENSURE(false, tokens_file_.path(), ": document ", document, ", position ", token - document_start(document),
-         ": token id ", id, " is not in the vocabulary of ", vocab_size,
-         "; does model.vocab_size fit the tokenizer of the data?");
-  __builtin_unreachable();
+  throw Error(concat(tokens_file_.path(), ": document ", document, ", position ", token - document_start(document),
+                     ": token id ", id, " is not in the vocabulary of ", vocab_size,
+                     "; does model.vocab_size fit the tokenizer of the data?"),
+              __FILE__, __LINE__);
 }
 
 }  // namespace sluice

@@ -54,11 +54,10 @@ const Family& family_of(size_t ranks, const std::string& name) {
   for (const Family& family : families()) {
     if (file.find(family.name) != std::string_view::npos) return family;
   }
-  ENSURE(
-      false, name, ": ", ranks,
-      " ranks are none of gpt2 (50256), p50k (50280), cl100k (100256), o200k (199998), qwen (151643), and the file's "
-      "name holds none of these, so its split expression is not known");
-  __builtin_unreachable();
+  throw Error(concat(name, ": ", ranks,
+                     " ranks are none of gpt2 (50256), p50k (50280), cl100k (100256), o200k (199998), qwen (151643), "
+                     "and the file's name holds none of these, so its split expression is not known"),
+              __FILE__, __LINE__);
 }
 
 std::optional<std::string> decode_base64(std::string_view text) {

@@ -194,8 +194,7 @@ TokenizerSpec parse_tokenizer_json(std::string_view text, const std::string& nam
     const Json file = Json::parse(text);
     return Reader(file, name).read();
   } catch (const Json::exception& e) {
-    ENSURE(false, name, ": not a tokenizer.json: ", e.what());
-    throw;
+    throw Error(concat(name, ": not a tokenizer.json: ", e.what()), __FILE__, __LINE__);
   }
 }
 

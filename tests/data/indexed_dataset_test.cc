@@ -76,6 +76,19 @@ TEST(IndexedDataset, ReadsTheLayoutOfMegatron) {
   EXPECT_EQ(folder.read("set.bin"), std::string("\7\0\x08\0", 4));
 }
 
+TEST(IndexedDataset, ADocumentMayHaveSeveralSequencesOrNone) {
+  const TempFolder folder;
+  const std::string prefix = write_set(folder, {{1, 2, 3}, {4, 5}, {6}}, 100);
+  std::string index = folder.read("set.idx");
+  overwrite(index, kBoundaries + 8, int64_t{2});
+  folder.write("set.idx", index);
+  const IndexedDataset set(prefix);
+  EXPECT_EQ(set.document_start(1), 5);
+  EXPECT_EQ(set.document_start(2), 5);
+  EXPECT_EQ(set.document_of(4), 0);
+  EXPECT_EQ(set.document_of(5), 2);
+}
+
 TEST(IndexedDataset, MissingFilesAreNamed) {
   const TempFolder folder;
   EXPECT_THAT(error_of([&] { IndexedDataset set(folder / "none"); }), HasSubstr("none.idx: cannot open"));

@@ -63,13 +63,20 @@ TEST(Tokenizer, BytesAreTheirOwnIds) {
 TEST(Tokenizer, RoundTripKeepsAnyBytes) {
   std::mt19937 random(3);
   for (const Tokenizer& tokenizer : {load_tokenizer("bytes"), from(small_file())}) {
+    Encoder encoder(tokenizer);
+    std::vector<int32_t> ids;
+    const auto round_trip = [&](const std::string& text) {
+      ids.clear();
+      encoder.encode(text, ids);
+      return tokenizer.decode(ids);
+    };
     for (int i = 0; i < 300; ++i) {
       std::string text = random_bytes(random, random() % 40) + "low \xE2\x82\xAC lower" + random_bytes(random, i % 7);
-      EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text);
+      EXPECT_EQ(round_trip(text), text);
     }
     for (const std::string& text : {std::string("\xED\xA0\x80"), std::string("\xC0\x80"),
                                     std::string("\xF4\x90\x80\x80"), std::string("a\0b", 3), std::string("\xE2\x82")}) {
-      EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text);
+      EXPECT_EQ(round_trip(text), text);
     }
   }
 }
@@ -123,7 +130,7 @@ TEST(Tokenizer, LongRunsNeverLoseText) {
   const Tokenizer tokenizer = from(small_file());
   for (const char* piece : {" ", "\n", "a", "-", "7", "\xE4\xB8\xAD", " \n"}) {
     std::string text;
-    while (text.size() < 3'000'000) text += piece;
+    while (text.size() < 500'000) text += piece;
     EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text);
   }
 }

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <cmath>
+
+namespace sluice::reference {
+
+/// One parameter and its moments, updated as in loshchilov2019 algorithm 2.
+struct AdamWParameter {
+  double weight, m = 0, v = 0;
+
+  void update(double gradient, double lr, double beta1, double beta2, double epsilon, double decay, int step) {
+    m = beta1 * m + (1 - beta1) * gradient;
+    v = beta2 * v + (1 - beta2) * gradient * gradient;
+    const double m_hat = m / (1 - std::pow(beta1, step)), v_hat = v / (1 - std::pow(beta2, step));
+    weight -= lr * (m_hat / (std::sqrt(v_hat) + epsilon) + decay * weight);
+  }
+};
+
+}  // namespace sluice::reference

@@ -1,0 +1,127 @@
+#include "runtime/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "kernels/core/error.h"
+#include "runtime/validate.h"
+#include "tests/source_dir.h"
+
+namespace sluice {
+namespace {
+
+using testing::HasSubstr;
+
+/// The message of the Error that `body` throws; empty without one.
+template <class Body>
+std::string message_of(const Body& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return {};
+}
+
+std::string small_config() {
+  return R"(
+    model { hidden_size: 64 num_layers: 2 num_attention_heads: 4 num_key_value_heads: 2 head_dim: 16
+            intermediate_size: 128 vocab_size: 256 }
+    training { steps: 100 sequence_length: 32 micro_batch_size: 2 global_batch_size: 8 }
+    optimizer { lr: 1e-3 }
+    data { train { prefix: "x" } })";
+}
+
+TEST(Config, UnknownFieldsAreAllReportedWithPlaceAndNearestName) {
+  const std::string message = message_of(
+      [] { parse_config("model {\n  hiden_size: 4\n  num_layers: 2\n}\ntrainin { steps: 1 }\n", "file.textproto"); });
+  EXPECT_THAT(message, HasSubstr("file.textproto:2:"));
+  EXPECT_THAT(message, HasSubstr("unknown field \"hiden_size\" in ModelConfig; did you mean \"hidden_size\"?"));
+  EXPECT_THAT(message, HasSubstr("file.textproto:5:"));
+  EXPECT_THAT(message, HasSubstr("unknown field \"trainin\" in TrainConfig; did you mean \"training\"?"));
+}
+
+TEST(Config, OverridesSetScalarsStringsEnumsAndRepeatedElements) {
+  const TrainConfig config =
+      parse_config(small_config(), "test",
+                   {"optimizer.lr=2e-3", "data.train[0].prefix=some/where", "data.train[1]={prefix: \"b\" weight: 3}",
+                    "model.gates[0].granularity=HEADWISE", "precision=F64", "model.tie_word_embeddings=true"});
+  EXPECT_EQ(config.optimizer().lr(), 2e-3);
+  EXPECT_EQ(config.data().train(0).prefix(), "some/where");
+  EXPECT_EQ(config.data().train(1).weight(), 3);
+  ASSERT_EQ(config.model().gates_size(), 1);
+  EXPECT_EQ(config.model().gates(0).granularity(), GateSpec::HEADWISE);
+  EXPECT_EQ(config.precision(), TrainConfig::F64);
+  EXPECT_TRUE(config.model().tie_word_embeddings());
+}
+
+TEST(Config, AnEmptyOverrideClearsAField) {
+  const TrainConfig config = parse_config(small_config() + " model { gates { } }", "test", {"model.gates="});
+  EXPECT_EQ(config.model().gates_size(), 0);
+}
+
+TEST(Config, BadOverridesAreReportedTogether) {
+  const std::string message = message_of([] {
+    parse_config(small_config(), "test",
+                 {"optimizer.lrr=1", "nonsense", "data.train[7].prefix=a", "optimizer.lr=fast"});
+  });
+  EXPECT_THAT(message,
+              HasSubstr("--set optimizer.lrr=1: unknown field \"lrr\" in OptimizerConfig; did you mean \"lr\"?"));
+  EXPECT_THAT(message, HasSubstr("--set nonsense: expected path=value"));
+  EXPECT_THAT(message, HasSubstr("train has 1 elements"));
+  EXPECT_THAT(message, HasSubstr("--set optimizer.lr=fast"));
+}
+
+TEST(Config, TextIsReadBackEqual) {
+  const TrainConfig config = parse_config(small_config(), "test");
+  EXPECT_EQ(config_text(parse_config(config_text(config), "again")), config_text(config));
+}
+
+TEST(Config, AMissingFileIsNamed) {
+  EXPECT_THAT(message_of([] { load_config("no/such.textproto", {}); }), HasSubstr("no/such.textproto: cannot be read"));
+}
+
+TEST(Validation, ReportsEveryProblemWithTheField) {
+  const std::string message = message_of([] {
+    TrainConfig config = parse_config(small_config(), "test",
+                                      {"model.num_key_value_heads=3", "model.head_dim=15",
+                                       "training.global_batch_size=7", "optimizer.min_lr=1", "training.steps=0"});
+    validate_training(config, 1);
+  });
+  EXPECT_THAT(message, HasSubstr("model.num_attention_heads=4 is not divisible by model.num_key_value_heads=3"));
+  EXPECT_THAT(message, HasSubstr("model.head_dim=15 must be even"));
+  EXPECT_THAT(message,
+              HasSubstr("training.global_batch_size=7 is not divisible by training.micro_batch_size * mesh.dp"));
+  EXPECT_THAT(message, HasSubstr("optimizer.min_lr=1 must be between"));
+  EXPECT_THAT(message, HasSubstr("training.steps=0 must be between"));
+}
+
+TEST(Validation, AWorldThatDoesNotFitTheMeshSaysWhatWould) {
+  const std::string message = message_of([] {
+    TrainConfig config = parse_config(small_config(), "test", {"mesh.dp=4"});
+    validate_training(config, 2);
+  });
+  EXPECT_THAT(message, HasSubstr("mesh.dp=4 does not match the 2 ranks"));
+}
+
+TEST(Validation, WhatIsNotBuiltIsRefused) {
+  for (const char* override_text : {"mesh.tp=2", "optimizer.zero_stage=1", "device=CUDA", "precision=BF16",
+                                    "model.gates[0].position=G2", "model.gates[0].sharing=HEAD_SHARED"}) {
+    const std::string message = message_of([&] {
+      TrainConfig config = parse_config(small_config(), "test", {override_text});
+      validate_training(config, 1);
+    });
+    EXPECT_FALSE(message.empty()) << override_text;
+  }
+}
+
+TEST(Validation, ShippedConfigurationsAreValid) {
+  for (const char* name : {"moe_15a2b_baseline", "moe_15a2b_g1_elementwise", "moe_15a2b_g1_headwise",
+                           "dense_1p7b_28l_baseline", "dense_1p7b_28l_g1_elementwise", "quickstart"}) {
+    TrainConfig config = load_config(source_dir() + "/configs/" + name + ".textproto", {});
+    EXPECT_EQ(message_of([&] { validate_training(config, 2); }), "") << name;
+  }
+}
+
+}  // namespace
+}  // namespace sluice
