@@ -9,6 +9,9 @@ SLUICE_BACKENDS(void attention_forward(Stream& s, const AttentionInput& in, Tens
 namespace sluice {
 namespace {
 
+// What a worker's workspace holds tiles of.
+constexpr int64_t kMaxHeadDim = 512;
+
 void check_heads(const AttentionInput& in) {
   const Tensor &q = in.q, &k = in.k;
   INVARIANT(q.dtype == DType::kF32 || q.dtype == DType::kF64, "q: expected f32 or f64, got ", dtype_name(q.dtype));
@@ -18,6 +21,7 @@ void check_heads(const AttentionInput& in) {
   expect("v", in.v, q.dtype, k.shape);
   INVARIANT(k.dim(1) > 0 && q.dim(1) % k.dim(1) == 0, "q: ", q.dim(1), " query heads are not a multiple of the ",
             k.dim(1), " key/value heads");
+  INVARIANT(q.dim(2) <= kMaxHeadDim, "q: head_dim ", q.dim(2), " is above ", kMaxHeadDim);
 }
 
 void check_offsets(const char* name, Tensor offsets, int64_t tokens) {

@@ -12,9 +12,9 @@
 #include "kernels/core/error.h"
 #include "runtime/data/bpe_trainer.h"
 #include "runtime/data/indexed_dataset.h"
-#include "runtime/data/output_file.h"
 #include "runtime/data/split_pattern.h"
 #include "runtime/data/tokenizer.h"
+#include "runtime/files/output_file.h"
 
 namespace sluice {
 namespace {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "launch/session.h"
@@ -18,7 +19,8 @@ class LoadedModel {
   LoadedModel(const std::string& step_dir, ProcessGroup& world);
 
   const TrainConfig& config() const { return config_; }
-  const Tokenizer& tokenizer() const { return *tokenizer_; }
+  /// Throws Error when the checkpoint holds none.
+  const Tokenizer& tokenizer() const;
   const ModelTensors& weights() const { return model_->weight_tensors; }
   Stream& stream() { return compute_->stream(); }
   /// With RoPE tables for positions below max_positions.
@@ -26,7 +28,7 @@ class LoadedModel {
 
  private:
   TrainConfig config_;
-  std::unique_ptr<Tokenizer> tokenizer_;
+  std::optional<Tokenizer> tokenizer_;
   std::unique_ptr<Compute> compute_;
   std::unique_ptr<ModelState> model_;
 };

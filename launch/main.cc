@@ -76,6 +76,45 @@ void add_generate(CLI::App& app, Command& chosen) {
   });
 }
 
+void add_data_tokenizer(CLI::App& data, Command& chosen) {
+  CLI::App& command = *data.add_subcommand("tokenizer", "train a byte-level BPE tokenizer");
+  auto options = std::make_shared<DataTokenizerOptions>();
+  command.add_option("--vocab", options->vocab, "tokens")->required();
+  command.add_option("--out", options->out, "tokenizer.json to write")->required();
+  command.add_option("files", options->files, "text, or JSONL; .gz and .zst too")->required();
+  command.footer("Example: sluice data tokenizer --vocab 4096 --out tokenizer.json texts/*.txt");
+  command.callback([&chosen, options] { chosen = [options] { run_data_tokenizer(*options); }; });
+}
+
+void add_data_build(CLI::App& data, Command& chosen) {
+  CLI::App& command = *data.add_subcommand("build", "encode text into PREFIX.bin and PREFIX.idx");
+  auto options = std::make_shared<DataBuildOptions>();
+  command.add_option("--tokenizer", options->tokenizer, "bytes, a tokenizer.json or a .tiktoken file")->required();
+  command.add_option("--out", options->out, "PREFIX")->required();
+  command.add_option("--held-out", options->held_out_percent, "percent of the documents for PREFIX.heldout");
+  command.add_option("--workers", options->workers, "threads; default all cores");
+  command.add_option("files", options->files, "text, one document each, or JSONL; .gz and .zst too")->required();
+  command.footer("Example: sluice data build --tokenizer tokenizer.json --out data/prose --held-out 4 texts/*.txt");
+  command.callback([&chosen, options] { chosen = [options] { run_data_build(*options); }; });
+}
+
+void add_data_info(CLI::App& data, Command& chosen) {
+  CLI::App& command = *data.add_subcommand("info", "what is in a data set");
+  auto prefix = std::make_shared<std::string>();
+  auto json = std::make_shared<bool>(false);
+  command.add_option("prefix", *prefix, "PREFIX of the data set")->required();
+  command.add_flag("--json", *json, "one JSON object on standard output");
+  command.footer("Example: sluice data info data/prose");
+  command.callback([&chosen, prefix, json] { chosen = [prefix, json] { run_data_info(*prefix, *json); }; });
+}
+
+void add_data(CLI::App& app, Command& chosen) {
+  CLI::App& data = *app.add_subcommand("data", "tokenizers and data sets")->require_subcommand(1);
+  add_data_tokenizer(data, chosen);
+  add_data_build(data, chosen);
+  add_data_info(data, chosen);
+}
+
 void add_bench(CLI::App& app, Command& chosen) {
   CLI::App& bench = *app.add_subcommand("bench", "speeds beside their limits")->require_subcommand(1);
   CLI::App& command = *bench.add_subcommand("step", "optimizer steps on random tokens");
@@ -101,7 +140,7 @@ int run(int argc, char** argv) {
   add_train(app, chosen, startup);
   add_eval(app, chosen);
   add_generate(app, chosen);
-  add_data_command(app, chosen);
+  add_data(app, chosen);
   add_bench(app, chosen);
   try {
     app.parse(argc, argv);

@@ -162,6 +162,7 @@ class TrainingRun {
   void save(int64_t step) {
     SavedState saved{config_, *model_, data_->tokenizer_text(), step, samples_before(training_, step + 1), s_.isa};
     save_checkpoint(world_, run_dir_, saved);
+    if (world_.rank() == 0) remove_old_checkpoints(run_dir_, config_.checkpoint().keep());
   }
 
   const TrainConfig config_;

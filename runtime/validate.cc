@@ -191,6 +191,7 @@ void validate_training(TrainConfig& config, int world_size) {
   check_optimizer(report, config.optimizer(), config.training().steps());
   check_data(report, config.data());
   report.check(config.logging().every() >= 1, "logging.every=", config.logging().every(), " must be at least 1");
+  report.check(config.checkpoint().keep() >= 1, "checkpoint.keep=", config.checkpoint().keep(), " must be at least 1");
   report.check(config.cpu().threads() >= 1 && config.cpu().threads() <= 1024, "cpu.threads=", config.cpu().threads(),
                " must be between 1 and 1024");
   report.check(config.device() == TrainConfig::CPU, "device=CUDA: this build has no CUDA backend; use CPU");

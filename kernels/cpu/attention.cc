@@ -1,87 +1,143 @@
 #include "kernels/attention.h"
 
+#include <cmath>
+#include <limits>
+
 #include "kernels/core/parallel_for.h"
+#include "kernels/cpu/attention_group.h"
 #include "kernels/cpu/simd.h"
+#include "kernels/cpu/tile_multiply.h"
 
 namespace sluice::cpu::SLUICE_CPU_NAMESPACE {
 namespace {
 
+/// What a worker keeps of a block of rows.
 template <class T>
-T dot(const T* a, const T* b, int64_t n) {
-  LaneSum<T> sum;
-  sum.add(n, [&](int64_t i) { return a[i] * b[i]; });
-  return sum.total();
+struct ForwardBlock {
+  ForwardBlock(void* memory, int64_t padded) : ForwardBlock(Workspace(memory), padded) {}
+
+  T *q, *out;       ///< [kBlockRows, padded]
+  T *most, *sum;    ///< [kBlockRows] largest logit so far, and the sum of exponentials relative to it
+  T* k_transposed;  ///< [padded, kTileKeys]
+  T* v;             ///< [kTileKeys, padded]
+  T* p;             ///< [kTileRows, kTileKeys] logits, then probabilities
+
+ private:
+  ForwardBlock(Workspace w, int64_t padded)
+      : q(w.take<T>(kBlockRows * padded)),
+        out(w.take<T>(kBlockRows * padded)),
+        most(w.take<T>(kBlockRows)),
+        sum(w.take<T>(kBlockRows)),
+        k_transposed(w.take<T>(padded * kTileKeys)),
+        v(w.take<T>(kTileKeys * padded)),
+        p(w.take<T>(kTileRows * kTileKeys)) {}
+};
+
+/// Sum over a whole number of vectors.
+template <class T>
+T sum_of(const T* x, int64_t n) {
+  Register<T> lanes = {};
+  for (int64_t i = 0; i < n; i += kLanes<T>) lanes += load(x + i);
+  return fold<T>(lanes, [](auto a, auto b) { return a + b; });
+}
+
+/// One step of the online softmax: turns `visible` logits of a row into exponentials relative to the largest so far,
+/// clears the rest of `columns`, and rescales what the row has summed before.
+template <class T>
+void softmax_step(T* p, int64_t visible, int64_t columns, T scale, T* most, T* sum, T* out, int64_t padded) {
+  const T before = *most, tile_most = largest(p, visible, p[0]) * scale;
+  if (tile_most > before) {
+    const T shrink = exponential(before - tile_most);
+    for (int64_t i = 0; i < padded; ++i) out[i] *= shrink;
+    *sum *= shrink;
+    *most = tile_most;
+  }
+  const T reference = -*most;
+  for (int64_t c = 0; c < visible; ++c) p[c] = exponential(multiply_add(p[c], scale, reference));
+  for (int64_t c = visible; c < columns; ++c) p[c] = 0;
+  *sum += sum_of(p, columns);
+}
+
+/// Adds a tile of `keys` keys from `first_key` on to rows [row, row + rows) of the block that begins at `block_begin`.
+template <class T>
+void attend_tile(const AttentionGroup& g, const ForwardBlock<T>& b, T scale, int64_t block_begin, int64_t row,
+                 int64_t rows, int64_t first_key, int64_t keys) {
+  const int64_t limit = smaller(keys, g.most_visible(block_begin + row, rows) - first_key);
+  if (limit <= 0) return;
+  const int64_t columns = round_to_vectors<T>(limit);
+  T* out = b.out + row * g.padded;
+  multiply_tile<false>(TileProduct<T>{.a = b.q + row * g.padded,
+                                      .a_row = g.padded,
+                                      .a_depth = 1,
+                                      .b = b.k_transposed,
+                                      .b_depth = kTileKeys,
+                                      .c = b.p,
+                                      .c_row = kTileKeys,
+                                      .rows = rows,
+                                      .columns = columns,
+                                      .depth = g.width});
+  for (int64_t r = 0; r < rows; ++r) {
+    T* p = b.p + r * kTileKeys;
+    const int64_t visible = smaller(limit, g.visible(block_begin + row + r) - first_key);
+    if (visible > 0) {
+      softmax_step(p, visible, columns, scale, b.most + row + r, b.sum + row + r, out + r * g.padded, g.padded);
+    } else {
+      for (int64_t c = 0; c < columns; ++c) p[c] = 0;
+    }
+  }
+  multiply_tile<true>(TileProduct<T>{.a = b.p,
+                                     .a_row = kTileKeys,
+                                     .a_depth = 1,
+                                     .b = b.v,
+                                     .b_depth = g.padded,
+                                     .c = out,
+                                     .c_row = g.padded,
+                                     .rows = rows,
+                                     .columns = g.padded,
+                                     .depth = limit});
+}
+
+template <class T>
+void forward_block(const AttentionGroup& g, const AttentionInput& in, const ForwardBlock<T>& b, int64_t begin,
+                   int64_t rows, T* out, T* lse) {
+  pack_rows(g, in.q.as<T>(), begin, rows, b.q);
+  std::memset(b.out, 0, static_cast<size_t>(rows * g.padded) * sizeof(T));
+  for (int64_t r = 0; r < rows; ++r) {
+    b.most[r] = -std::numeric_limits<T>::max();
+    b.sum[r] = 0;
+  }
+  const int64_t visible = g.most_visible(begin, rows);
+  for (int64_t key = 0; key < visible; key += kTileKeys) {
+    const int64_t keys = smaller(kTileKeys, visible - key);
+    pack_keys(g, in.k.as<T>(), key, keys, b.v);
+    transpose_keys(g, b.v, keys, b.k_transposed);
+    pack_keys(g, in.v.as<T>(), key, keys, b.v);
+    for (int64_t row = 0; row < rows; row += kTileRows) {
+      attend_tile(g, b, static_cast<T>(in.scale), begin, row, smaller(kTileRows, rows - row), key, keys);
+    }
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t to = g.head_row(begin + r);
+    const T share = T(1) / b.sum[r];
+    for (int64_t i = 0; i < g.width; ++i) out[to * g.width + i] = b.out[r * g.padded + i] * share;
+    lse[to] = b.most[r] + std::log(b.sum[r]);
+  }
 }
 
 }  // namespace
 
 void attention_forward(Stream& s, const AttentionInput& in, Tensor out, Tensor lse) {
-  const int64_t heads = in.q.dim(1), kv_heads = in.k.dim(1), width = in.q.dim(2), group = heads / kv_heads;
-  const int32_t* query_offsets = in.query_offsets.as<int32_t>();
-  const int32_t* key_offsets = in.key_offsets.as<int32_t>();
+  const int64_t shares = s.pool->threads();
   dispatch_float(in.q.dtype, [&]<class T>() {
-    parallel_for(s, in.query_offsets.dim(0) - 1, 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t d = begin; d < end; ++d) {
-        for (int64_t t = query_offsets[d]; t < query_offsets[d + 1]; ++t) {
-          for (int64_t h = 0; h < heads; ++h) {
-            const T* q = in.q.as<T>() + (t * heads + h) * width;
-            T* o = out.as<T>() + (t * heads + h) * width;
-            T largest = -T(1e30), sum = 0;
-            for (int64_t i = 0; i < width; ++i) o[i] = 0;
-            for (int64_t c = 0; c <= in.query_positions.as<int32_t>()[t]; ++c) {
-              const int64_t row = ((key_offsets[d] + c) * kv_heads + h / group) * width;
-              const T logit = dot(q, in.k.as<T>() + row, width) * static_cast<T>(in.scale);
-              if (logit > largest) {
-                const T shrink = exponential(largest - logit);
-                for (int64_t i = 0; i < width; ++i) o[i] *= shrink;
-                sum *= shrink;
-                largest = logit;
-              }
-              const T p = exponential(logit - largest);
-              sum += p;
-              const T* v = in.v.as<T>() + row;
-              for (int64_t i = 0; i < width; ++i) o[i] = multiply_add(p, v[i], o[i]);
-            }
-            for (int64_t i = 0; i < width; ++i) o[i] /= sum;
-            lse.as<T>()[t * heads + h] = largest + std::log(sum);
-          }
+    parallel_for(s, shares, 1, [&](int64_t share, int64_t, int worker) {
+      const ForwardBlock<T> block(s.pool->workspace(worker), round_to_vectors<T>(in.q.dim(2)));
+      int64_t turn = 0;
+      for_groups<T>(in, [&](const AttentionGroup& g) {
+        for (int64_t begin = 0; begin < g.rows; begin += kBlockRows) {
+          if (turn++ % shares != share) continue;
+          forward_block(g, in, block, begin, smaller(kBlockRows, g.rows - begin), out.as<T>(), lse.as<T>());
         }
-      }
-    });
-  });
-}
-
-void attention_backward(Stream& s, const AttentionInput& in, Tensor out, Tensor lse, Tensor dout, Tensor delta,
-                        Tensor dq, Tensor dk, Tensor dv) {
-  const int64_t heads = in.q.dim(1), kv_heads = in.k.dim(1), width = in.q.dim(2), group = heads / kv_heads;
-  const int32_t* query_offsets = in.query_offsets.as<int32_t>();
-  const int32_t* key_offsets = in.key_offsets.as<int32_t>();
-  std::memset(dq.data, 0, static_cast<size_t>(dq.bytes()));
-  std::memset(dk.data, 0, static_cast<size_t>(dk.bytes()));
-  std::memset(dv.data, 0, static_cast<size_t>(dv.bytes()));
-  dispatch_float(in.q.dtype, [&]<class T>() {
-    parallel_for(s, in.query_offsets.dim(0) - 1, 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t d = begin; d < end; ++d) {
-        for (int64_t t = query_offsets[d]; t < query_offsets[d + 1]; ++t) {
-          for (int64_t h = 0; h < heads; ++h) {
-            const int64_t row = t * heads + h;
-            const T* q = in.q.as<T>() + row * width;
-            const T* g = dout.as<T>() + row * width;
-            delta.as<T>()[row] = dot(g, out.as<T>() + row * width, width);
-            for (int64_t c = 0; c <= in.query_positions.as<int32_t>()[t]; ++c) {
-              const int64_t key = ((key_offsets[d] + c) * kv_heads + h / group) * width;
-              const T logit = dot(q, in.k.as<T>() + key, width) * static_cast<T>(in.scale);
-              const T p = exponential(logit - lse.as<T>()[row]);
-              const T ds = p * (dot(g, in.v.as<T>() + key, width) - delta.as<T>()[row]) * static_cast<T>(in.scale);
-              for (int64_t i = 0; i < width; ++i) {
-                dq.as<T>()[row * width + i] += ds * in.k.as<T>()[key + i];
-                dk.as<T>()[key + i] += ds * q[i];
-                dv.as<T>()[key + i] += p * g[i];
-              }
-            }
-          }
-        }
-      }
+      });
     });
   });
 }

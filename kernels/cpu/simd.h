@@ -50,11 +50,11 @@ inline float exponential(float x) {
   const float n = shifted - kRound;
   float r = multiply_add(n, -kLn2High, clamped);
   r = multiply_add(n, -kLn2Low, r);
-  float p = 1.3981999507e-3f;
-  p = multiply_add(p, r, 8.3334519073e-3f);
-  p = multiply_add(p, r, 4.1665795894e-2f);
-  p = multiply_add(p, r, 1.6666665459e-1f);
-  p = multiply_add(p, r, 5.0000001201e-1f);
+  float p = 1.38142216e-3f;
+  p = multiply_add(p, r, 8.36889911e-3f);
+  p = multiply_add(p, r, 4.16684039e-2f);
+  p = multiply_add(p, r, 1.66665196e-1f);
+  p = multiply_add(p, r, 4.9999994e-1f);
   p = multiply_add(p * r, r, r);
   // n sits in the low bits of `shifted`; 2^23's own bits fall out on the left.
   const float power = float_of((bits_of(shifted) + 127) << 23);

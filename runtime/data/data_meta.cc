@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/core/error.h"
-#include "runtime/data/mapped_file.h"
-#include "runtime/data/output_file.h"
+#include "runtime/files/mapped_file.h"
+#include "runtime/files/output_file.h"
 
 namespace sluice {
 namespace {

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string>
 
-#include "runtime/data/mapped_file.h"
+#include "runtime/files/mapped_file.h"
 
 namespace sluice {
 

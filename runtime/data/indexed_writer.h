@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/data/output_file.h"
+#include "runtime/files/output_file.h"
 
 namespace sluice {
 

@@ -6,7 +6,7 @@
 
 #include "kernels/core/error.h"
 #include "runtime/data/encoder.h"
-#include "runtime/data/mapped_file.h"
+#include "runtime/files/mapped_file.h"
 #include "runtime/data/tokenizer_spec.h"
 
 namespace sluice {

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "runtime/metrics/append_file.h"
+#include "runtime/files/append_file.h"
 
 namespace sluice {
 

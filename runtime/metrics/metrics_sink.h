@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "runtime/metrics/append_file.h"
+#include "runtime/files/append_file.h"
 #include "runtime/metrics/event_writer.h"
 #include "runtime/metrics/progress.h"
 #include "runtime/metrics/step_metrics.h"

@@ -30,7 +30,7 @@ std::string describe(const AttentionShape& shape) {
 }
 
 const std::vector<AttentionShape> kShapes = {
-    packed(1, 1, 2, {1}),         packed(2, 2, 6, {7}),        packed(2, 1, 32, {33}),
+    packed(1, 1, 2, {1, 2}),      packed(2, 2, 6, {7}),        packed(2, 1, 32, {33}),
     packed(8, 1, 6, {1, 7, 1}),   packed(8, 4, 64, {20, 13}),  packed(4, 2, 32, {1, 1, 30, 0, 1}),
     packed(4, 2, 32, {1, 1}, 50), packed(2, 1, 6, {7, 3}, 20), packed(2, 1, 128, {9}),
     packed(1, 1, 40, {150}),
@@ -99,6 +99,16 @@ TEST_P(Attention, GradientsEqualTheComplexStep) {
   }
 }
 
+TEST_P(Attention, AQueryWithOneKeyTakesItsValue) {
+  Call call(dtype(), packed(1, 1, 6, {1}));
+  call.forward(stream());
+  call.backward(stream());
+  EXPECT_LE(relative_l2(call.out.values(), call.v.values()), tolerance(dtype()));
+  EXPECT_LE(relative_l2(call.dv.values(), call.dout.values()), tolerance(dtype()));
+  for (double value : call.dq.values()) EXPECT_NEAR(value, 0, tolerance(dtype()));
+  for (double value : call.dk.values()) EXPECT_NEAR(value, 0, tolerance(dtype()));
+}
+
 TEST_P(Attention, LongDocumentsAgreeWithTheEquation) {
   const AttentionShape shape = packed(2, 1, 16, {700});
   Call call(dtype(), shape);
@@ -136,6 +146,20 @@ TEST_P(Attention, RepeatsToTheLastBit) {
   }
   EXPECT_TRUE(first.out.same_bits(second.out) && first.lse.same_bits(second.lse));
   EXPECT_TRUE(first.dq.same_bits(second.dq) && first.dk.same_bits(second.dk) && first.dv.same_bits(second.dv));
+}
+
+TEST_P(Attention, DoesNotDependOnTheNumberOfThreads) {
+  ThreadPool pool(2);
+  Stream other{Device::kCpu, GetParam().isa, &pool};
+  for (const AttentionShape& shape : {packed(2, 1, 32, {300}), packed(4, 4, 6, {20, 0, 9, 1})}) {
+    Call first(dtype(), shape), second(dtype(), shape);
+    first.forward(stream());
+    second.forward(other);
+    first.backward(stream());
+    second.backward(other);
+    EXPECT_TRUE(first.out.same_bits(second.out) && first.lse.same_bits(second.lse));
+    EXPECT_TRUE(first.dq.same_bits(second.dq) && first.dk.same_bits(second.dk) && first.dv.same_bits(second.dv));
+  }
 }
 
 TEST_P(Attention, KeysThatNoQuerySeesGetNoGradient) {

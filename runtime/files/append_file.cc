@@ -1,4 +1,4 @@
-#include "runtime/metrics/append_file.h"
+#include "runtime/files/append_file.h"
 
 #include <cerrno>
 #include <cstring>

@@ -1,13 +1,29 @@
-#include "runtime/data/output_file.h"
+#include "runtime/files/output_file.h"
 
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
+#include <filesystem>
 #include <unistd.h>
 #include <utility>
 
 #include "kernels/core/error.h"
 
 namespace sluice {
+namespace {
+
+/// A rename is on disk only once its folder is.
+void sync_folder_of(const std::string& path) {
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  const int descriptor = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY);
+  ENSURE(descriptor >= 0, folder, ": cannot open: ", std::strerror(errno));
+  const int synced = ::fsync(descriptor);
+  const int error = errno;
+  ::close(descriptor);
+  ENSURE(synced == 0, folder, ": cannot write: ", std::strerror(error));
+}
+
+}  // namespace
 
 OutputFile::OutputFile(std::string path)
     : path_(std::move(path)), temporary_(path_ + ".tmp"), file_(std::fopen(temporary_.c_str(), "wb")) {
@@ -35,6 +51,7 @@ void OutputFile::commit() {
          ": cannot write: ", std::strerror(errno));
   ENSURE(std::rename(temporary_.c_str(), path_.c_str()) == 0, path_, ": cannot rename: ", std::strerror(errno));
   std::fclose(std::exchange(file_, nullptr));
+  sync_folder_of(path_);
 }
 
 }  // namespace sluice

@@ -1,4 +1,4 @@
-#include "runtime/data/mapped_file.h"
+#include "runtime/files/mapped_file.h"
 
 #include <cerrno>
 #include <cstring>

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "configs/manifest.pb.h"
+#include "parallel/parameter_record.h"
+#include "runtime/checkpoint/safetensors.h"
+
+namespace sluice {
+
+/// Reads a checkpoint folder, whatever layout wrote it. Bytes are verified by checksum as they are read.
+class CheckpointReader {
+ public:
+  /// Opens folder/manifest.textproto and verifies it. Throws Error naming the file and what is wrong.
+  explicit CheckpointReader(const std::string& folder);
+
+  const Manifest& manifest() const { return manifest_; }
+
+  /// Fills the parameter's range of a flat buffer (f32 or f64; converted if it was stored in the other) with what is
+  /// stored of one kind. Throws Error when it is not there, has another shape, is incomplete or damaged.
+  void read(const ParameterRecord& record, Piece::Kind kind, Tensor flat);
+
+  /// Compares every shard with its checksum. Throws Error naming the first that differs.
+  void verify_shards();
+
+ private:
+  const SafetensorsFile& shard(const std::string& file);
+  void read_piece(const Piece& piece, const ParameterRecord& record, Tensor flat);
+
+  std::string folder_;
+  Manifest manifest_;
+  std::map<std::pair<std::string, Piece::Kind>, std::vector<const Piece*>> pieces_;
+  std::map<std::string, std::unique_ptr<SafetensorsFile>> shards_;
+};
+
+}  // namespace sluice

@@ -1,0 +1,151 @@
+#include "runtime/checkpoint/safetensors.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "kernels/core/error.h"
+
+namespace sluice {
+namespace {
+
+constexpr uint64_t kLargestHeader = 100'000'000;
+constexpr size_t kLengthBytes = 8;
+
+uint64_t header_length(std::string_view bytes, const std::string& path) {
+  ENSURE(bytes.size() >= kLengthBytes, path, ": not a safetensors file, it has ", bytes.size(), " bytes");
+  uint64_t length = 0;
+  for (size_t i = kLengthBytes; i-- > 0;) length = length << 8 | static_cast<unsigned char>(bytes[i]);
+  ENSURE(length <= kLargestHeader && length <= bytes.size() - kLengthBytes, path, ": header length ", length,
+         " does not fit a file of ", bytes.size(), " bytes");
+  return length;
+}
+
+/// shape[0] * shape[1] * ... * element bytes; -1 when it is not representable.
+int64_t tensor_bytes(const std::vector<int64_t>& shape, int64_t element_bytes) {
+  int64_t bytes = element_bytes;
+  for (int64_t dim : shape) {
+    if (dim < 0 || __builtin_mul_overflow(bytes, dim, &bytes)) return -1;
+  }
+  return bytes;
+}
+
+int64_t whole_number(const nlohmann::json& value, const std::string& where) {
+  ENSURE(value.is_number_unsigned() && value.get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX), where,
+         ": expected a whole number, got ", value.dump());
+  return value.get<int64_t>();
+}
+
+SafetensorsEntry parse_entry(const std::string& path, const std::string& name, const nlohmann::json& json) {
+  const std::string where = path + ": tensor \"" + name + "\"";
+  ENSURE(json.is_object() && json.contains("dtype") && json.contains("shape") && json.contains("data_offsets"), where,
+         ": expected dtype, shape and data_offsets");
+  ENSURE(json["dtype"].is_string() && json["shape"].is_array(), where, ": dtype or shape has the wrong type");
+  const nlohmann::json& offsets = json["data_offsets"];
+  ENSURE(offsets.is_array() && offsets.size() == 2, where, ": data_offsets must be two numbers");
+  SafetensorsEntry entry;
+  entry.name = name;
+  entry.dtype = json["dtype"].get<std::string>();
+  for (const nlohmann::json& dim : json["shape"]) entry.shape.push_back(whole_number(dim, where + ": shape"));
+  entry.begin = whole_number(offsets[0], where + ": data_offsets");
+  entry.end = whole_number(offsets[1], where + ": data_offsets");
+  const int64_t element_bytes = safetensors_element_bytes(entry.dtype);
+  ENSURE(element_bytes > 0, where, ": unknown dtype ", entry.dtype);
+  const int64_t bytes = tensor_bytes(entry.shape, element_bytes);
+  ENSURE(bytes >= 0 && entry.end >= entry.begin && entry.end - entry.begin == bytes, where, ": data_offsets [",
+         entry.begin, ", ", entry.end, ") do not hold its shape, which needs ", bytes, " bytes");
+  return entry;
+}
+
+/// The tensors must fill the data without holes or overlaps.
+void check_coverage(std::vector<SafetensorsEntry> entries, uint64_t data_bytes, const std::string& path) {
+  std::sort(entries.begin(), entries.end(), [](const SafetensorsEntry& a, const SafetensorsEntry& b) {
+    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
+  });
+  int64_t at = 0;
+  for (const SafetensorsEntry& entry : entries) {
+    ENSURE(entry.begin == at, path, ": tensor \"", entry.name, "\" begins at ", entry.begin, ", expected ", at);
+    at = entry.end;
+  }
+  ENSURE(static_cast<uint64_t>(at) == data_bytes, path, ": the tensors end at ", at, ", the file holds ", data_bytes,
+         " bytes of data");
+}
+
+}  // namespace
+
+int64_t safetensors_element_bytes(std::string_view dtype) {
+  static constexpr std::pair<std::string_view, int64_t> kBytes[] = {
+      {"F64", 8}, {"F32", 4}, {"F16", 2}, {"BF16", 2}, {"I64", 8},  {"I32", 4},     {"I16", 2},    {"I8", 1},
+      {"U64", 8}, {"U32", 4}, {"U16", 2}, {"U8", 1},   {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}};
+  for (const auto& [name, bytes] : kBytes) {
+    if (name == dtype) return bytes;
+  }
+  return 0;
+}
+
+SafetensorsFile::SafetensorsFile(const std::string& path) : file_(path) {
+  const std::string_view bytes = file_.bytes();
+  const uint64_t length = header_length(bytes, path);
+  data_begin_ = kLengthBytes + length;
+  const nlohmann::json header = nlohmann::json::parse(bytes.substr(kLengthBytes, length), nullptr, false);
+  ENSURE(header.is_object(), path, ": the header is not a JSON object");
+  for (const auto& [name, value] : header.items()) {
+    if (name == "__metadata__") {
+      ENSURE(value.is_object(), path, ": __metadata__ is not an object");
+      for (const auto& [key, text] : value.items()) {
+        ENSURE(text.is_string(), path, ": __metadata__ \"", key, "\" is not a string");
+        metadata_[key] = text.get<std::string>();
+      }
+    } else {
+      entries_.push_back(parse_entry(path, name, value));
+    }
+  }
+  check_coverage(entries_, bytes.size() - data_begin_, path);
+}
+
+const SafetensorsEntry& SafetensorsFile::find(const std::string& name) const {
+  const auto at = std::lower_bound(entries_.begin(), entries_.end(), name,
+                                   [](const SafetensorsEntry& entry, const std::string& n) { return entry.name < n; });
+  ENSURE(at != entries_.end() && at->name == name, path(), ": there is no tensor \"", name, "\"");
+  return *at;
+}
+
+std::string_view SafetensorsFile::bytes(const SafetensorsEntry& entry) const {
+  return file_.bytes().substr(data_begin_ + static_cast<size_t>(entry.begin),
+                              static_cast<size_t>(entry.end - entry.begin));
+}
+
+SafetensorsWriter::SafetensorsWriter(const std::string& path, std::vector<SafetensorsEntry> entries)
+    : file_(path), entries_(std::move(entries)) {
+  nlohmann::ordered_json header;
+  header["__metadata__"] = {{"format", "pt"}};
+  for (SafetensorsEntry& entry : entries_) {
+    const int64_t bytes = tensor_bytes(entry.shape, safetensors_element_bytes(entry.dtype));
+    INVARIANT(bytes >= 0, path, ": tensor ", entry.name, " has dtype ", entry.dtype, " or a shape that is too large");
+    entry.begin = expected_;
+    entry.end = expected_ += bytes;
+    header[entry.name] = {{"dtype", entry.dtype}, {"shape", entry.shape}, {"data_offsets", {entry.begin, entry.end}}};
+  }
+  std::string text = header.dump();
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  char length[kLengthBytes];
+  for (size_t i = 0; i < kLengthBytes; ++i) length[i] = static_cast<char>(text.size() >> (8 * i));
+  expected_ += static_cast<int64_t>(kLengthBytes + text.size());
+  write(length, sizeof length);
+  write(text.data(), text.size());
+}
+
+void SafetensorsWriter::write(const void* data, size_t bytes) {
+  file_.write(data, bytes);
+  hash_.add(data, bytes);
+  written_ += static_cast<int64_t>(bytes);
+}
+
+void SafetensorsWriter::commit() {
+  INVARIANT(written_ == expected_, "a shard of ", expected_, " bytes was given ", written_);
+  file_.commit();
+}
+
+}  // namespace sluice

@@ -1,0 +1,109 @@
+#include "runtime/checkpoint/shard_writer.h"
+
+#include <cstdio>
+
+#include "parallel/combine.h"
+#include "runtime/checkpoint/safetensors.h"
+
+namespace sluice {
+namespace {
+
+struct NamedKind {
+  Piece::Kind kind;
+  const char* suffix;
+};
+constexpr NamedKind kKinds[] = {{Piece::MASTER, ""}, {Piece::M, ".m"}, {Piece::V, ".v"}};
+
+std::string shard_name(int rank, int world_size) {
+  char name[64];
+  std::snprintf(name, sizeof name, "shard-%05d-of-%05d.safetensors", rank, world_size);
+  return name;
+}
+
+Tensor buffer_of(const OptimizerState& state, Piece::Kind kind) {
+  switch (kind) {
+    case Piece::MASTER:
+      return state.master;
+    case Piece::M:
+      return state.m;
+    case Piece::V:
+      return state.v;
+  }
+  return {};
+}
+
+/// A piece and where its elements lie.
+struct Source {
+  Piece piece;
+  Tensor elements;
+};
+
+Source make_source(const ParameterRecord& record, const NamedKind& kind, const OwnedRange& owned, Tensor buffer,
+                   const std::string& file) {
+  Source source;
+  Piece& piece = source.piece;
+  const bool whole = owned.begin == 0 && owned.end == record.global_count();
+  piece.set_name(record.name);
+  piece.set_kind(kind.kind);
+  piece.set_dtype(buffer.dtype == DType::kF64 ? Piece::F64 : Piece::F32);
+  for (int64_t dim : record.global_shape) piece.add_global_shape(dim);
+  for (const Box& box : record.boxes) {
+    PieceBox& out = *piece.add_boxes();
+    for (int64_t i : box.begin) out.add_begin(i);
+    for (int64_t i : box.end) out.add_end(i);
+  }
+  piece.set_flat_begin(owned.begin);
+  piece.set_flat_count(owned.end - owned.begin);
+  piece.set_file(file);
+  piece.set_tensor(record.name + kind.suffix +
+                   (whole ? "" : "[" + std::to_string(owned.begin) + ":" + std::to_string(owned.end) + "]"));
+  source.elements = buffer.rows(record.flat_begin + owned.begin, owned.end - owned.begin);
+  piece.set_bytes(source.elements.bytes());
+  piece.set_xxh3(hex16(xxh3({static_cast<const char*>(source.elements.data), static_cast<size_t>(piece.bytes())})));
+  return source;
+}
+
+/// As the tensor stands in the shard: in its own shape when whole, else flat.
+SafetensorsEntry make_entry(const ParameterRecord& record, const Source& source) {
+  SafetensorsEntry entry;
+  entry.name = source.piece.tensor();
+  entry.dtype = source.piece.dtype() == Piece::F64 ? "F64" : "F32";
+  entry.shape = source.piece.flat_count() == record.global_count() ? record.global_shape
+                                                                   : std::vector<int64_t>{source.piece.flat_count()};
+  return entry;
+}
+
+}  // namespace
+
+OwnedRange owned_range(const ParameterRecord& record, int writer, int writers) {
+  return {part_begin(record.count, writer, writers), part_begin(record.count, writer + 1, writers)};
+}
+
+Manifest write_shard(const std::string& folder, int rank, int world_size, const std::vector<ParameterRecord>& records,
+                     const OptimizerState& state) {
+  const std::string file = shard_name(rank, world_size);
+  std::vector<Source> sources;
+  std::vector<SafetensorsEntry> entries;
+  for (const NamedKind& kind : kKinds) {
+    for (const ParameterRecord& record : records) {
+      const OwnedRange owned = owned_range(record, rank, world_size);
+      if (owned.begin == owned.end) continue;
+      sources.push_back(make_source(record, kind, owned, buffer_of(state, kind.kind), file));
+      entries.push_back(make_entry(record, sources.back()));
+    }
+  }
+  SafetensorsWriter writer(folder + "/" + file, std::move(entries));
+  Manifest manifest;
+  for (const Source& source : sources) {
+    writer.write(source.elements.data, static_cast<size_t>(source.elements.bytes()));
+    *manifest.add_pieces() = source.piece;
+  }
+  ShardFile& shard = *manifest.add_shards();
+  shard.set_file(file);
+  shard.set_bytes(writer.file_bytes());
+  shard.set_xxh3(hex16(writer.xxh3()));
+  writer.commit();
+  return manifest;
+}
+
+}  // namespace sluice

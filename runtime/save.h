@@ -1,0 +1,31 @@
+#pragma once
+
+#include <string>
+
+#include "configs/train.pb.h"
+#include "parallel/process_group.h"
+#include "runtime/model_state.h"
+
+namespace sluice {
+
+/// What a checkpoint keeps of a run.
+struct SavedState {
+  const TrainConfig& config;
+  const ModelState& model;
+  const std::string& tokenizer_text;  ///< of tokenizer.json; empty: none is kept
+  int64_t step;                       ///< updates done
+  int64_t sample_cursor;              ///< samples consumed
+  Isa isa;
+};
+
+/// RUN/checkpoints/step_00001000.
+std::string step_folder(const std::string& run_dir, int64_t step);
+
+/// Writes step_folder: a shard a rank, and the manifest last. Every rank of `world` calls it; all throw AgreedError
+/// when any could not write.
+void save_checkpoint(ProcessGroup& world, const std::string& run_dir, const SavedState& saved);
+
+/// Removes the oldest checkpoints of a run beyond the newest `keep`. Rank 0 calls it.
+void remove_old_checkpoints(const std::string& run_dir, int64_t keep);
+
+}  // namespace sluice

@@ -1,0 +1,125 @@
+#include "kernels/adamw.h"
+
+#include <cmath>
+
+#include "tests/kernels/kernel_fixture.h"
+#include "tests/reference/adamw.h"
+#include "tests/reference/complex_step.h"
+
+namespace sluice {
+namespace {
+
+using reference::relative_l2;
+using reference::test_data;
+
+constexpr double kClip = 0.5;
+
+AdamW settings(int step) {
+  AdamW op;
+  op.lr = 1e-2;
+  op.weight_decay = 0.1;
+  op.step = step;
+  return op;
+}
+
+/// Weights and moments of n parameters.
+struct State {
+  State(DType dtype, int64_t n)
+      : weight(dtype, {n}, test_data(n, 1)),
+        m(dtype, {n}, std::vector<double>(static_cast<size_t>(n))),
+        v(dtype, {n}, std::vector<double>(static_cast<size_t>(n))) {}
+  void update(Stream& s, const AdamW& op, Tensor grad, double clip_factor, int32_t skip) {
+    const TestTensor clip(DType::kF64, {1}, {clip_factor}), skip_flag(std::vector<int32_t>{skip});
+    adamw(s, op, weight, grad, m, v, clip, skip_flag);
+  }
+
+  TestTensor weight, m, v;
+};
+
+class AdamWUpdate : public KernelTest {
+ protected:
+  TestTensor gradient(int64_t n, int step) {
+    return TestTensor(dtype(), {n}, test_data(n, static_cast<uint64_t>(10 + step)));
+  }
+};
+
+TEST_P(AdamWUpdate, FiveStepsEqualItsEquation) {
+  for (int64_t n : {0, 1, 7, 33, 5001}) {
+    State state(dtype(), n);
+    std::vector<reference::AdamWParameter> want;
+    for (double weight : state.weight.values()) want.push_back({weight});
+    for (int step = 1; step <= 5; ++step) {
+      const TestTensor grad = gradient(n, step);
+      state.update(stream(), settings(step), grad, kClip, 0);
+      const std::vector<double> g = grad.values();
+      for (size_t i = 0; i < want.size(); ++i) want[i].update(kClip * g[i], 1e-2, 0.9, 0.95, 1e-8, 0.1, step);
+    }
+    std::vector<double> weight, m, v;
+    for (const auto& parameter : want) {
+      weight.push_back(parameter.weight), m.push_back(parameter.m), v.push_back(parameter.v);
+    }
+    EXPECT_LE(relative_l2(state.weight.values(), weight), tolerance(dtype())) << n;
+    EXPECT_LE(relative_l2(state.m.values(), m), tolerance(dtype())) << n;
+    EXPECT_LE(relative_l2(state.v.values(), v), tolerance(dtype())) << n;
+  }
+}
+
+TEST_P(AdamWUpdate, SkipChangesNothing) {
+  State state(dtype(), 33), untouched(dtype(), 33);
+  state.update(stream(), settings(1), gradient(33, 1), kClip, 1);
+  EXPECT_TRUE(state.weight.same_bits(untouched.weight));
+  EXPECT_TRUE(state.m.same_bits(untouched.m));
+  EXPECT_TRUE(state.v.same_bits(untouched.v));
+}
+
+TEST_P(AdamWUpdate, ResultDoesNotDependOnTheThreads) {
+  State state(dtype(), 20001), single(dtype(), 20001);
+  ThreadPool one(1);
+  Stream s{Device::kCpu, GetParam().isa, &one};
+  state.update(stream(), settings(1), gradient(20001, 1), kClip, 0);
+  single.update(s, settings(1), gradient(20001, 1), kClip, 0);
+  EXPECT_TRUE(state.weight.same_bits(single.weight));
+}
+
+TEST_P(AdamWUpdate, RefusesMomentsOfAnotherLengthAndStepZero) {
+  State state(dtype(), 7);
+  EXPECT_THROW(state.update(stream(), settings(1), gradient(8, 1), 1, 0), Error);
+  EXPECT_THROW(state.update(stream(), settings(0), gradient(7, 1), 1, 0), Error);
+}
+
+INSTANTIATE_TEST_SUITE_P(Cpu, AdamWUpdate, testing::ValuesIn(kernel_cases()), kernel_case_name);
+
+struct Clip {
+  double factor, norm;
+  int32_t skip;
+};
+
+Clip clip(Isa isa, double squared_norm, double max_norm) {
+  ThreadPool pool(1);
+  Stream s{Device::kCpu, isa, &pool};
+  const TestTensor squared(DType::kF64, {1}, {squared_norm}), factor(DType::kF64, {1}), norm(DType::kF64, {1});
+  const TestTensor skip(std::vector<int32_t>{7});
+  clip_by_global_norm(s, squared, max_norm, factor, norm, skip);
+  return {factor.values()[0], norm.values()[0], *Tensor(skip).as<int32_t>()};
+}
+
+TEST(ClipByGlobalNorm, ScalesOnlyNormsAboveTheLimit) {
+  for (Isa isa : supported_isas()) {
+    EXPECT_DOUBLE_EQ(clip(isa, 16, 1).factor, 1 / (4 + 1e-6));
+    EXPECT_EQ(clip(isa, 16, 1).norm, 4);
+    EXPECT_EQ(clip(isa, 0.25, 1).factor, 1);
+    EXPECT_EQ(clip(isa, 16, 0).factor, 1) << "0 means no limit";
+    EXPECT_EQ(clip(isa, 0, 1).factor, 1);
+    EXPECT_EQ(clip(isa, 16, 1).skip, 0);
+  }
+}
+
+TEST(ClipByGlobalNorm, AsksToSkipAStepWhoseNormIsNotFinite) {
+  for (Isa isa : supported_isas()) {
+    EXPECT_EQ(clip(isa, INFINITY, 1).skip, 1);
+    EXPECT_EQ(clip(isa, NAN, 1).skip, 1);
+  }
+}
+
+}  // namespace
+}  // namespace sluice
