@@ -16,16 +16,18 @@ template <class T>
 struct ForwardBlock {
   ForwardBlock(void* memory, int64_t padded) : ForwardBlock(Workspace(memory), padded) {}
 
-  T *q, *out;       ///< [kBlockRows, padded]
-  T *most, *sum;    ///< [kBlockRows] largest logit so far, and the sum of exponentials relative to it
-  T* k_transposed;  ///< [padded, kTileKeys]
-  T* v;             ///< [kTileKeys, padded]
-  T* p;             ///< [kTileRows, kTileKeys] logits, then probabilities
+  T *q, *out;        ///< [kBlockRows, padded]
+  int64_t* visible;  ///< [kBlockRows] keys that a row sees
+  T *most, *sum;     ///< [kBlockRows] largest logit so far, and the sum of exponentials relative to it
+  T* k_transposed;   ///< [padded, kTileKeys]
+  T* v;              ///< [kTileKeys, padded]
+  T* p;              ///< [kTileRows, kTileKeys] logits, then probabilities
 
  private:
   ForwardBlock(Workspace w, int64_t padded)
       : q(w.take<T>(kBlockRows * padded)),
         out(w.take<T>(kBlockRows * padded)),
+        visible(w.take<int64_t>(kBlockRows)),
         most(w.take<T>(kBlockRows)),
         sum(w.take<T>(kBlockRows)),
         k_transposed(w.take<T>(padded * kTileKeys)),
@@ -33,36 +35,44 @@ struct ForwardBlock {
         p(w.take<T>(kTileRows * kTileKeys)) {}
 };
 
-/// Sum over a whole number of vectors.
-template <class T>
-T sum_of(const T* x, int64_t n) {
-  Register<T> lanes = {};
-  for (int64_t i = 0; i < n; i += kLanes<T>) lanes += load(x + i);
-  return fold<T>(lanes, [](auto a, auto b) { return a + b; });
-}
-
 /// One step of the online softmax: turns `visible` logits of a row into exponentials relative to the largest so far,
 /// clears the rest of `columns`, and rescales what the row has summed before.
 template <class T>
 void softmax_step(T* p, int64_t visible, int64_t columns, T scale, T* most, T* sum, T* out, int64_t padded) {
-  const T before = *most, tile_most = largest(p, visible, p[0]) * scale;
-  if (tile_most > before) {
-    const T shrink = exponential(before - tile_most);
-    for (int64_t i = 0; i < padded; ++i) out[i] *= shrink;
+  constexpr T kNone = -std::numeric_limits<T>::max();
+  const int64_t whole = visible / kLanes<T> * kLanes<T>, rest = visible - whole;
+  Register<T> tile_most = broadcast(kNone);
+  for (int64_t c = 0; c < whole; c += kLanes<T>) tile_most = larger<T>(tile_most, load(p + c));
+  if (rest > 0) tile_most = larger<T>(tile_most, first_lanes(load(p + whole), rest, kNone));
+
+  const T before = *most, after = scale * fold<T>(tile_most, larger<T>);
+  if (after > before) {
+    const T shrink = exponential(before - after);
+    for (int64_t i = 0; i < padded; i += kLanes<T>) store(out + i, load(out + i) * shrink);
     *sum *= shrink;
-    *most = tile_most;
+    *most = after;
   }
-  const T reference = -*most;
-  for (int64_t c = 0; c < visible; ++c) p[c] = exponential(multiply_add(p[c], scale, reference));
-  for (int64_t c = visible; c < columns; ++c) p[c] = 0;
-  *sum += sum_of(p, columns);
+  const Register<T> factor = broadcast(scale), reference = broadcast(-*most);
+  const auto relative = [&](int64_t c) { return decaying_exponential(fused<T>(load(p + c), factor, reference)); };
+  Register<T> sums = {};
+  for (int64_t c = 0; c < whole; c += kLanes<T>) {
+    const Register<T> x = relative(c);
+    store(p + c, x);
+    sums += x;
+  }
+  for (int64_t c = whole; c < columns; c += kLanes<T>) {
+    const Register<T> x = c < visible ? first_lanes(relative(c), rest, T(0)) : Register<T>{};
+    store(p + c, x);
+    sums += x;
+  }
+  *sum += fold<T>(sums, [](Register<T> a, Register<T> b) { return a + b; });
 }
 
-/// Adds a tile of `keys` keys from `first_key` on to rows [row, row + rows) of the block that begins at `block_begin`.
+/// Adds a tile of `keys` keys from `first_key` on to rows [row, row + rows) of the block.
 template <class T>
-void attend_tile(const AttentionGroup& g, const ForwardBlock<T>& b, T scale, int64_t block_begin, int64_t row,
-                 int64_t rows, int64_t first_key, int64_t keys) {
-  const int64_t limit = smaller(keys, g.most_visible(block_begin + row, rows) - first_key);
+void attend_tile(const AttentionGroup& g, const ForwardBlock<T>& b, T scale, int64_t row, int64_t rows,
+                 int64_t first_key, int64_t keys) {
+  const int64_t limit = smaller(keys, most_of(b.visible + row, rows) - first_key);
   if (limit <= 0) return;
   const int64_t columns = round_to_vectors<T>(limit);
   T* out = b.out + row * g.padded;
@@ -78,7 +88,7 @@ void attend_tile(const AttentionGroup& g, const ForwardBlock<T>& b, T scale, int
                                       .depth = g.width});
   for (int64_t r = 0; r < rows; ++r) {
     T* p = b.p + r * kTileKeys;
-    const int64_t visible = smaller(limit, g.visible(block_begin + row + r) - first_key);
+    const int64_t visible = smaller(limit, b.visible[row + r] - first_key);
     if (visible > 0) {
       softmax_step(p, visible, columns, scale, b.most + row + r, b.sum + row + r, out + r * g.padded, g.padded);
     } else {
@@ -103,17 +113,18 @@ void forward_block(const AttentionGroup& g, const AttentionInput& in, const Forw
   pack_rows(g, in.q.as<T>(), begin, rows, b.q);
   std::memset(b.out, 0, static_cast<size_t>(rows * g.padded) * sizeof(T));
   for (int64_t r = 0; r < rows; ++r) {
+    b.visible[r] = g.visible(begin + r);
     b.most[r] = -std::numeric_limits<T>::max();
     b.sum[r] = 0;
   }
-  const int64_t visible = g.most_visible(begin, rows);
+  const int64_t visible = most_of(b.visible, rows);
   for (int64_t key = 0; key < visible; key += kTileKeys) {
     const int64_t keys = smaller(kTileKeys, visible - key);
     pack_keys(g, in.k.as<T>(), key, keys, b.v);
     transpose_keys(g, b.v, keys, b.k_transposed);
     pack_keys(g, in.v.as<T>(), key, keys, b.v);
     for (int64_t row = 0; row < rows; row += kTileRows) {
-      attend_tile(g, b, static_cast<T>(in.scale), begin, row, smaller(kTileRows, rows - row), key, keys);
+      attend_tile(g, b, static_cast<T>(in.scale), row, smaller(kTileRows, rows - row), key, keys);
     }
   }
   for (int64_t r = 0; r < rows; ++r) {

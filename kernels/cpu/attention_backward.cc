@@ -14,6 +14,7 @@ struct BackwardTile {
 
   T *k, *dk, *dv;                  ///< [kTileKeys, padded]
   T *k_transposed, *v_transposed;  ///< [padded, kTileKeys]
+  int64_t* visible;                ///< [kTileRows] keys that a row sees
   T *q, *dout, *dq;                ///< [kTileRows, padded]
   T *p, *ds;                       ///< [kTileRows, kTileKeys] probabilities, and gradients of the unscaled logits
 
@@ -24,6 +25,7 @@ struct BackwardTile {
         dv(w.take<T>(kTileKeys * padded)),
         k_transposed(w.take<T>(padded * kTileKeys)),
         v_transposed(w.take<T>(padded * kTileKeys)),
+        visible(w.take<int64_t>(kTileRows)),
         q(w.take<T>(kTileRows * padded)),
         dout(w.take<T>(kTileRows * padded)),
         dq(w.take<T>(kTileRows * padded)),
@@ -39,14 +41,17 @@ struct BackwardTensors {
   T scale;
 };
 
-/// From logits in p and gradients of the probabilities in ds to probabilities and gradients of the logits of a row.
+/// From logits in p and gradients of the probabilities in ds to probabilities and gradients of the logits of a row;
+/// clears what lies beyond `visible` in `columns`.
 template <class T>
-void softmax_backward(T* __restrict p, T* __restrict ds, int64_t visible, int64_t columns, T scale, T lse, T delta) {
-  for (int64_t c = 0; c < visible; ++c) {
-    p[c] = exponential(multiply_add(p[c], scale, -lse));
-    ds[c] = p[c] * (ds[c] - delta) * scale;
+void softmax_backward(T* p, T* ds, int64_t visible, int64_t columns, T scale, T lse, T delta) {
+  const Register<T> factor = broadcast(scale), reference = broadcast(-lse);
+  for (int64_t c = 0; c < columns; c += kLanes<T>) {
+    const Register<T> logit = fused<T>(load(p + c), factor, reference);
+    const Register<T> x = first_lanes(decaying_exponential(logit), visible - c, T(0));
+    store(p + c, x);
+    store(ds + c, x * (load(ds + c) - delta) * scale);
   }
-  for (int64_t c = visible; c < columns; ++c) p[c] = ds[c] = 0;
 }
 
 /// p and ds of rows [begin, begin + rows) and the first `limit` keys of the tile.
@@ -70,8 +75,8 @@ void recompute_tile(const AttentionGroup& g, const BackwardTensors<T>& x, const 
   product.c = b.ds;
   multiply_tile<false>(product);
   for (int64_t r = 0; r < rows; ++r) {
-    const int64_t left = smaller(limit, g.visible(begin + r) - first_key), row = g.head_row(begin + r);
-    softmax_backward(b.p + r * kTileKeys, b.ds + r * kTileKeys, left > 0 ? left : 0, columns, x.scale, x.lse[row],
+    const int64_t row = g.head_row(begin + r);
+    softmax_backward(b.p + r * kTileKeys, b.ds + r * kTileKeys, b.visible[r] - first_key, columns, x.scale, x.lse[row],
                      x.delta[row]);
   }
 }
@@ -136,7 +141,8 @@ void backward_keys(const AttentionGroup& g, const BackwardTensors<T>& x, const B
   std::memset(b.dv, 0, tile_bytes);
   for (int64_t row = begin; row < end; row += kTileRows) {
     const int64_t rows = smaller(kTileRows, end - row);
-    const int64_t limit = smaller(keys, g.most_visible(row, rows) - first_key);
+    for (int64_t r = 0; r < rows; ++r) b.visible[r] = g.visible(row + r);
+    const int64_t limit = smaller(keys, most_of(b.visible, rows) - first_key);
     if (limit > 0) backward_tile(g, x, b, pass, row, rows, first_key, limit);
   }
   if (pass == Pass::kQueries) return;

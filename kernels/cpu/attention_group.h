@@ -28,15 +28,15 @@ struct AttentionGroup {
   int64_t key_offset(int64_t c) const { return ((keys_begin + c) * kv_heads + kv_head) * width; }
   /// Number of keys that row r sees.
   int64_t visible(int64_t r) const { return positions[r / heads] + 1; }
-  /// The most keys that one of the rows [begin, begin + count) sees.
-  int64_t most_visible(int64_t begin, int64_t count) const {
-    int64_t most = 0;
-    for (int64_t r = begin; r < begin + count; ++r) most = visible(r) > most ? visible(r) : most;
-    return most;
-  }
 };
 
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+inline int64_t most_of(const int64_t* values, int64_t count) {
+  int64_t most = 0;
+  for (int64_t i = 0; i < count; ++i) most = values[i] > most ? values[i] : most;
+  return most;
+}
 
 template <class T>
 int64_t round_to_vectors(int64_t n) {
@@ -87,14 +87,18 @@ class Workspace {
 /// Copies a row of `width` and fills it up to `padded` with zeros.
 template <class T>
 inline void copy_row(const T* from, int64_t width, int64_t padded, T* to) {
-  std::memcpy(to, from, static_cast<size_t>(width) * sizeof(T));
-  for (int64_t i = width; i < padded; ++i) to[i] = 0;
+  int64_t i = 0;
+  for (; i + kLanes<T> <= width; i += kLanes<T>) store(to + i, load(from + i));
+  for (; i < width; ++i) to[i] = from[i];
+  for (; i < padded; ++i) to[i] = 0;
 }
 
 /// Rows [begin, begin + count) of a [query_tokens, query_heads, head_dim] tensor as [count, padded].
 template <class T>
 void pack_rows(const AttentionGroup& g, const T* from, int64_t begin, int64_t count, T* to) {
+  constexpr int64_t kAhead = 16;  // rows lie in pieces too short for the hardware to run ahead
   for (int64_t r = 0; r < count; ++r) {
+    if (r + kAhead < count) __builtin_prefetch(from + g.head_row(begin + r + kAhead) * g.width);
     copy_row(from + g.head_row(begin + r) * g.width, g.width, g.padded, to + r * g.padded);
   }
 }

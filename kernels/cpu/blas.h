@@ -5,9 +5,10 @@
 
 namespace sluice::cpu::SLUICE_CPU_NAMESPACE {
 
-/// OpenBLAS on one thread: our pool splits the work. Called before each product; sets the count once a process.
+/// OpenBLAS on one thread: our pool splits the work. Called before each product, and sets the count once a thread: the
+/// OpenMP flavour keeps it there, and a thread that was not told would split its product and round otherwise.
 inline void use_one_blas_thread() {
-  static const bool kDone = [] {
+  static thread_local const bool kDone = [] {
     openblas_set_num_threads(1);
     return true;
   }();

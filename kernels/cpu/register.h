@@ -4,9 +4,11 @@
 #include <immintrin.h>
 #endif
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 // One register of numbers, for loops the compiler does not vectorise by itself. In the namespace of the instruction set
 // for the reason given in simd.h.
@@ -62,22 +64,61 @@ inline Register<T> fused(Register<T> a, Register<T> b, Register<T> c) {
 #endif
 }
 
-/// Lane numbers for __builtin_shuffle, from f(lane).
+/// f(0), f(1), ...: lane numbers for __builtin_shuffle. Written out at once, or GCC builds them at run time.
 template <class T, class F>
 inline typename RegisterOf<T>::Lanes lane_numbers(const F& f) {
-  typename RegisterOf<T>::Lanes numbers = {};
-  for (int lane = 0; lane < kLanes<T>; ++lane) numbers[lane] = f(lane);
-  return numbers;
+  using Numbers = RegisterOf<T>;
+  return [&]<int... kLane>(std::integer_sequence<int, kLane...>) {
+    return typename Numbers::Lanes{static_cast<typename Numbers::Lane>(f(kLane))...};
+  }
+  (std::make_integer_sequence<int, static_cast<int>(kLanes<T>)>());
 }
 
-/// combine(x, y) over all lanes as a tree.
-template <class T, class Combine>
+template <class T>
+inline Register<T> larger(Register<T> a, Register<T> b) {
+  return a > b ? a : b;
+}
+
+/// The first `count` lanes, `other` in the rest.
+template <class T>
+inline Register<T> first_lanes(Register<T> v, int64_t count, T other) {
+  using Lane = typename RegisterOf<T>::Lane;
+  const auto number = lane_numbers<T>([](int lane) { return lane; });
+  return number < static_cast<Lane>(count) ? v : broadcast(other);
+}
+
+/// combine(x, y) over the first `kCount` lanes, as a tree.
+template <class T, int64_t kCount = kLanes<T>, class Combine>
 inline T fold(Register<T> v, const Combine& combine) {
-#pragma GCC unroll 4
-  for (int half = kLanes<T> / 2; half > 0; half /= 2) {
-    v = combine(v, __builtin_shuffle(v, lane_numbers<T>([&](int lane) { return lane ^ half; })));
-  }
-  return v[0];
+  if constexpr (kCount == 1) return v[0];
+  constexpr int64_t kHalf = kCount / 2;
+  const auto upper = lane_numbers<T>([](int lane) { return (lane + kHalf) % kLanes<T>; });
+  if constexpr (kCount > 1) return fold<T, kHalf>(combine(v, __builtin_shuffle(v, upper)), combine);
+}
+
+/// e^x for x <= 0, the polynomial of exponential() in simd.h; 0 below -87.3 in f32.
+inline Register<float> decaying_exponential(Register<float> x) {
+  constexpr float kLeast = -87.3f, kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  const auto polynomial = [](Register<float> sum, Register<float> r, float next) {
+    return fused<float>(sum, r, broadcast(next));
+  };
+  const Register<float> shifted = polynomial(larger<float>(x, broadcast(kLeast)), broadcast(1.44269504f), kRound);
+  const Register<float> n = shifted - kRound;
+  Register<float> r = fused<float>(n, broadcast(-0.693359375f), x);
+  r = fused<float>(n, broadcast(2.12194440e-4f), r);
+  Register<float> p = polynomial(broadcast(1.3981999507e-3f), r, 8.3334519073e-3f);
+  p = polynomial(p, r, 4.1665795894e-2f);
+  p = polynomial(p, r, 1.6666665459e-1f);
+  p = polynomial(p, r, 5.0000001201e-1f);
+  p = fused<float>(p * r, r, r);
+  using Integers = RegisterOf<float>::Lanes;
+  // n sits in the low bits of `shifted`; 2^23's own bits fall out on the left.
+  const Register<float> power = reinterpret_cast<Register<float>>((reinterpret_cast<Integers>(shifted) + 127) << 23);
+  return x < kLeast ? Register<float>{} : fused<float>(p, power, power);
+}
+inline Register<double> decaying_exponential(Register<double> x) {
+  for (int64_t lane = 0; lane < kLanes<double>; ++lane) x[lane] = std::exp(x[lane]);
+  return x;
 }
 
 /// Turns kLanes rows into their transpose: every round interleaves the upper half of the rows with the lower.

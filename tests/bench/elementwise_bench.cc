@@ -1,10 +1,12 @@
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <cstdio>
 #include <functional>
 #include <vector>
 
 #include "kernels/adamw.h"
+#include "kernels/core/arena.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/elementwise.h"
 #include "kernels/embedding.h"
@@ -24,7 +26,7 @@ constexpr int64_t kTokens = 1024, kHidden = 512, kExperts = 64, kTopK = 8, kVoca
 class Buffers {
  public:
   Tensor make(DType dtype, Shape shape) {
-    storage_.emplace_back(static_cast<size_t>(shape.count() * dtype_bytes(dtype) / 8 + 1));
+    storage_.emplace_back(static_cast<size_t>(shape.count() * dtype_bytes(dtype)) / sizeof(Line) + 1);
     return {storage_.back().data(), dtype, Device::kCpu, shape};
   }
   Tensor floats(Shape shape) {
@@ -39,7 +41,10 @@ class Buffers {
   }
 
  private:
-  std::vector<std::vector<double>> storage_;
+  struct alignas(Arena::kAlignmentBytes) Line {
+    std::byte bytes[Arena::kAlignmentBytes];
+  };
+  std::vector<std::vector<Line>> storage_;
 };
 
 /// Prints the best time of several, until a fifth of a second is spent.
