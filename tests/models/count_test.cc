@@ -78,7 +78,9 @@ TEST(ParameterRecords, MupScalesHiddenMatricesOnly) {
   for (const ParameterRecord& r : parameter_records(config)) {
     const bool hidden_matrix = r.global_shape.size() > 1 && r.name != "model.embed_tokens.weight";
     EXPECT_DOUBLE_EQ(r.lr_scale, hidden_matrix ? 0.25 : 1) << r.name;
-    if (r.global_shape.size() > 1) EXPECT_DOUBLE_EQ(r.init_std, hidden_matrix ? 0.01 : 0.02) << r.name;
+    if (r.global_shape.size() > 1) {
+      EXPECT_DOUBLE_EQ(r.init_std, hidden_matrix ? 0.01 : 0.02) << r.name;
+    }
   }
 }
 
