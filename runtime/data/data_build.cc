@@ -13,6 +13,7 @@
 #include "runtime/data/indexed_writer.h"
 #include "runtime/data/ordered_pipeline.h"
 #include "runtime/data/tokenizer.h"
+#include "runtime/files/output_file.h"
 
 namespace sluice {
 namespace {
@@ -37,14 +38,15 @@ void encode_chunk(Encoder& encoder, int32_t eod, Chunk& chunk) {
 class SetWriter {
  public:
   SetWriter(std::string prefix, const Tokenizer& tokenizer)
-      : prefix_(std::move(prefix)), writer_(prefix_, tokenizer.vocab_size()) {
+      : prefix_(std::move(prefix)), writer_(prefix_, tokenizer.vocab_size()), documents_(prefix_ + ".documents.txt") {
     meta_.tokenizer_xxh3 = tokenizer.xxh3();
     meta_.vocab = tokenizer.vocab_size();
   }
 
-  void add(std::span<const int32_t> ids, size_t bytes) {
+  void add(std::span<const int32_t> ids, const Document& document) {
     writer_.add(ids);
-    meta_.bytes += static_cast<int64_t>(bytes);
+    meta_.bytes += static_cast<int64_t>(document.text.size());
+    documents_.write(document.identity + "\n");
   }
   int64_t documents() const { return writer_.documents(); }
 
@@ -52,6 +54,7 @@ class SetWriter {
     meta_.documents = writer_.documents();
     meta_.tokens = writer_.tokens();
     writer_.finish();
+    documents_.commit();
     write_meta(prefix_, meta_);
     return meta_;
   }
@@ -59,6 +62,7 @@ class SetWriter {
  private:
   std::string prefix_;
   IndexedWriter writer_;
+  OutputFile documents_;  // identities in order, one a line
   DataMeta meta_;
 };
 
@@ -100,7 +104,7 @@ DataBuildResult build_data(const DataBuildOptions& options) {
         for (size_t d = 0; d < chunk.documents.size(); ++d) {
           const Document& document = chunk.documents[d];
           SetWriter& set = held_out && is_held_out(document.identity, percent) ? *held_out : train;
-          set.add(std::span(chunk.ids).subspan(begin, chunk.ends[d] - begin), document.text.size());
+          set.add(std::span(chunk.ids).subspan(begin, chunk.ends[d] - begin), document);
           begin = chunk.ends[d];
         }
       });

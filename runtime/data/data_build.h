@@ -20,9 +20,10 @@ struct DataBuildResult {
   DataMeta train, held_out;  ///< held_out.documents is 0 when no held-out set was asked for
 };
 
-/// Encodes text files to PREFIX.{bin,idx,meta.json} and, with a percentage, PREFIX.heldout.*, in the order of the
-/// files, whatever the number of workers. A document is held out by the hash of its identity (corpus.h). Throws Error
-/// for bad input, and when either set would be empty; no file appears then.
+/// Encodes text files to PREFIX.{bin,idx,meta.json,documents.txt} and, with a percentage, PREFIX.heldout.*, in the
+/// order of the files; documents.txt lists the documents' identities, whatever the number of workers. A document is
+/// held out by the hash of its identity (corpus.h). Throws Error for bad input, and when either set would be empty; no
+/// file appears then.
 DataBuildResult build_data(const DataBuildOptions& options);
 
 /// Whether a document belongs to the held-out `percent`.

@@ -6,8 +6,8 @@
 
 #include "kernels/core/error.h"
 #include "runtime/data/encoder.h"
-#include "runtime/files/mapped_file.h"
 #include "runtime/data/tokenizer_spec.h"
+#include "runtime/files/mapped_file.h"
 
 namespace sluice {
 namespace {

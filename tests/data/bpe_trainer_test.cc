@@ -7,7 +7,7 @@
 
 #include "runtime/data/split_pattern.h"
 #include "runtime/data/tokenizer.h"
-#include "tests/data/temp_folder.h"
+#include "tests/temp_folder.h"
 
 namespace sluice {
 namespace {

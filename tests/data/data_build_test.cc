@@ -10,7 +10,7 @@
 #include "runtime/data/corpus.h"
 #include "runtime/data/indexed_dataset.h"
 #include "runtime/data/tokenizer.h"
-#include "tests/data/temp_folder.h"
+#include "tests/temp_folder.h"
 
 namespace sluice {
 namespace {

@@ -5,7 +5,7 @@
 
 #include "runtime/data/indexed_writer.h"
 #include "runtime/data/tokenizer.h"
-#include "tests/data/temp_folder.h"
+#include "tests/temp_folder.h"
 
 namespace sluice {
 namespace {

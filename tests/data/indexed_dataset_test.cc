@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "runtime/data/indexed_writer.h"
-#include "tests/data/temp_folder.h"
+#include "tests/temp_folder.h"
 
 namespace sluice {
 namespace {

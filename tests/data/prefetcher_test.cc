@@ -4,7 +4,7 @@
 #include <numeric>
 
 #include "runtime/data/indexed_writer.h"
-#include "tests/data/temp_folder.h"
+#include "tests/temp_folder.h"
 
 namespace sluice {
 namespace {

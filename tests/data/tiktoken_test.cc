@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "runtime/data/tokenizer.h"
-#include "tests/data/temp_folder.h"
+#include "tests/temp_folder.h"
 
 namespace sluice {
 namespace {

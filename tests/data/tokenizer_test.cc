@@ -10,7 +10,7 @@
 #include "runtime/data/encoder.h"
 #include "runtime/data/split_pattern.h"
 #include "runtime/data/tokenizer_spec.h"
-#include "tests/data/temp_folder.h"
+#include "tests/temp_folder.h"
 
 namespace sluice {
 namespace {

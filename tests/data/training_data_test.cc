@@ -9,7 +9,7 @@
 #include "runtime/data/blend.h"
 #include "runtime/data/indexed_writer.h"
 #include "runtime/data/permutation.h"
-#include "tests/data/temp_folder.h"
+#include "tests/temp_folder.h"
 
 namespace sluice {
 namespace {

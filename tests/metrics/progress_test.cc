@@ -12,7 +12,7 @@ namespace {
 StepMetrics sample_step() {
   StepMetrics metrics;
   metrics.step = 120;
-  metrics.loss = 4.12345;
+  metrics.loss = 4.1234;
   metrics.lr = 1e-3;
   metrics.grad_norm = 0.5123;
   metrics.tokens_per_s = 5310.4;

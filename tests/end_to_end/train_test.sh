@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# From text to a sample, on one and two ranks; repeats to the last digit; layouts and recomputation change nothing.
+set -euo pipefail
+source "$SOURCE/tests/end_to_end/common.sh"
+make_data
+train() { "$SLUICE" train --config config.textproto --run "$1" "${@:2}" 2> "$1.log" || { cat "$1.log"; fail "train $1"; }; }
+train2() { mpirun -np 2 "$SLUICE" train --config config.textproto --run "$1" "${@:2}" 2> "$1.log" || { cat "$1.log"; fail "train $1"; }; }
+
+train one
+step=one/checkpoints/step_00000020
+for file in one/config.textproto one/metrics.jsonl $step/shard-00000-of-00001.safetensors $step/tokenizer.json $step/manifest.textproto; do
+  [ -s "$file" ] || fail "$file is missing"
+done
+ls one/events.out.tfevents.* >/dev/null
+
+# The first loss is that of a model that knows nothing, and it falls.
+awk -F'[:,]' 'function abs(x) { return x < 0 ? -x : x }
+  { for (i = 1; i < NF; ++i) if ($i == "\"lm_loss\"") loss = $(i + 1); if (NR == 1) first = loss }
+  END { if (abs(first / log(512) - 1) > 0.01 || loss > 0.9 * first) { print "losses", first, loss; exit 1 } }' one/metrics.jsonl ||
+  fail "the loss does not start at ln(vocab) or does not fall"
+
+train again
+diff <(losses one) <(losses again) || fail "a second run differs"
+cmp one/checkpoints/step_00000020/shard-00000-of-00001.safetensors again/checkpoints/step_00000020/shard-00000-of-00001.safetensors
+
+train recomputed --set 'training.recompute[0]={first_layer: 0 last_layer: 1}'
+diff <(losses one) <(losses recomputed) || fail "recomputation changes the numbers"
+
+train2 two --set training.micro_batch_size=2
+train2 two_again --set training.micro_batch_size=2
+diff <(losses two) <(losses two_again) || fail "a second run on two ranks differs"
+
+# In f64, one rank and two with the same sequences a micro-step agree to rounding.
+train one64 --set precision=F64
+train2 two64 --set precision=F64 --set training.micro_batch_size=2
+paste <(losses one64) <(losses two64) | awk -F'"loss":' '
+  function abs(x) { return x < 0 ? -x : x }
+  { split($2, a, ","); split($3, b, ","); if (abs(a[1] / b[1] - 1) > 1e-12) { print "step", NR, a[1], b[1]; exit 1 } }
+  END { if (NR != 20) exit 1 }' || fail "two ranks differ from one in f64"
+
+"$SLUICE" eval --checkpoint $step --data data.heldout --json > eval.json 2>/dev/null
+grep -q '"bits_per_byte"' eval.json || fail "eval --json"
+mpirun -np 2 "$SLUICE" eval --checkpoint two/checkpoints/step_00000020 --data data.heldout > eval.txt 2>/dev/null
+grep -q '^mean' eval.txt || fail "eval on two ranks"
+logged=$(tail -n 1 one/metrics.jsonl | sed -E 's/.*"eval_loss.own":([0-9.]+).*/\1/')
+evaluated=$(sed -E 's/.*"loss":([0-9.]+).*/\1/' eval.json)
+awk -v a="$logged" -v b="$evaluated" 'BEGIN { d = a / b - 1; exit (d < 0 ? -d : d) > 1e-6 }' || fail "eval says $evaluated, training $logged"
+
+"$SLUICE" generate --checkpoint $step --prompt "namespace" --tokens 20 --temperature 0 > sample.txt 2>/dev/null
+"$SLUICE" generate --checkpoint two/checkpoints/step_00000020 --prompt "namespace" --tokens 20 > /dev/null 2>&1
+grep -q '^namespace.' sample.txt || fail "generate"
+
+for command in "" train eval generate data "data tokenizer" "data build" "data info" "bench step"; do
+  # shellcheck disable=SC2086
+  "$SLUICE" $command --help > help.txt || fail "$command --help"
+  case "$command" in ""|data) ;; *) grep -q Example help.txt || fail "$command --help has no example" ;; esac
+done
