@@ -71,7 +71,7 @@ class Meeting {
     if (box.empty()) check_alive();
     INVARIANT(static_cast<int64_t>(box.front().size()) == x.bytes(), "receive: expected ", x.bytes(), " bytes, got ",
               box.front().size());
-    std::memcpy(x.data, box.front().data(), box.front().size());
+    if (x.bytes() > 0) std::memcpy(x.data, box.front().data(), box.front().size());
     box.pop_front();
   }
 
@@ -200,7 +200,9 @@ class ThreadGroup : public ProcessGroup {
 
   /// A part of a flat view.
   static Tensor slice(Tensor t, int64_t begin, int64_t end) { return t.reshaped({t.count()}).rows(begin, end - begin); }
-  static void copy(Tensor from, Tensor to) { std::memcpy(to.data, from.data, static_cast<size_t>(from.bytes())); }
+  static void copy(Tensor from, Tensor to) {
+    if (from.bytes() > 0) std::memcpy(to.data, from.data, static_cast<size_t>(from.bytes()));
+  }
   static void expect_same(Tensor a, Tensor b) {
     INVARIANT(a.count() == b.count() && a.dtype == b.dtype, "ranks offer ", a.count(), " ", dtype_name(a.dtype),
               " and ", b.count(), " ", dtype_name(b.dtype));
