@@ -25,8 +25,9 @@ for file in unpacked/usr/share/doc/anarchism/markdown/*.md.gz; do
   zcat "$file" > "text.tmp/anarchism-$(basename "$file" .md.gz).txt"
 done
 unpacked/usr/bin/bible -d unpacked/usr/lib/bible.data gen1:1-rev22:21 > bible.txt
-awk '/^[1-3]?[A-Za-z ]+[0-9]+:[0-9]+/ { match($0, /^[1-3]?[A-Za-z ]+/); book = substr($0, 1, RLENGTH); gsub(/ /, "", book) }
-     { print > ("text.tmp/bible-" (book == "" ? "start" : book) ".txt") }' bible.txt
+# A chapter begins with a line of its own, "1 Chronicles 16": a new book where the name changes.
+awk '/^([1-3] )?[A-Z][A-Za-z ]* [0-9]+$/ { book = $0; sub(/ [0-9]+$/, "", book); gsub(/ /, "", book) }
+     book != "" { print > ("text.tmp/bible-" book ".txt") }' bible.txt
 jargon=$(find unpacked -name 'jargon*' -type f -size +100k | head -n 1)
 case "$jargon" in
   *.gz) zcat "$jargon" > jargon.txt ;;

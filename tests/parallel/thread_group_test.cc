@@ -51,9 +51,9 @@ TEST(ThreadGroup, AllReduceAddsInRankOrder) {
 TEST(ThreadGroup, AllReduceOfIntegersIsExactAndTakesTheMaximum) {
   for (const int size : kSizes) {
     run_ranks(size, [&](ProcessGroup& group) {
-      std::vector<int64_t> sum = {int64_t{1} << 60, group.rank()};
+      std::vector<int64_t> sum = {int64_t{1} << 59, group.rank()};
       group.all_reduce(view(sum)).wait();
-      EXPECT_EQ(sum, (std::vector<int64_t>{size * (int64_t{1} << 60), size * (size - 1) / 2}));
+      EXPECT_EQ(sum, (std::vector<int64_t>{size * (int64_t{1} << 59), size * (size - 1) / 2}));
       std::vector<int32_t> most = {group.rank(), -group.rank()};
       group.all_reduce(view(most), ReduceOp::kMax).wait();
       EXPECT_EQ(most, (std::vector<int32_t>{size - 1, 0}));
