@@ -41,8 +41,8 @@ MPI_Datatype mpi_type(DType dtype) {
 /// nodes exchange slices, so that each is summed in rank order by one rank.
 class MpiGroup : public ProcessGroup {
  public:
-  MpiGroup(MPI_Comm comm, int rank, int size, const std::string& name)
-      : ProcessGroup(rank, size, name), comm_(comm), window_(comm, rank, size) {}
+  MpiGroup(MPI_Comm comm, int rank, int size, const std::string& name, MpiTransport transport)
+      : ProcessGroup(rank, size, name), comm_(comm), transport_(transport), window_(comm, rank, size, transport) {}
   ~MpiGroup() override {
     window_.close();
     if (comm_ != MPI_COMM_WORLD) MPI_Comm_free(&comm_);
@@ -142,7 +142,7 @@ class MpiGroup : public ProcessGroup {
     MPI_CALL(MPI_Comm_split(comm_, color, key, &part));
     MPI_CALL(MPI_Comm_rank(part, &part_rank));
     MPI_CALL(MPI_Comm_size(part, &part_size));
-    return std::make_unique<MpiGroup>(part, part_rank, part_size, name);
+    return std::make_unique<MpiGroup>(part, part_rank, part_size, name, transport_);
   }
 
  private:
@@ -181,17 +181,18 @@ class MpiGroup : public ProcessGroup {
   }
 
   MPI_Comm comm_;
+  MpiTransport transport_;
   MpiWindow window_;
   std::vector<char> slices_;
 };
 
 }  // namespace
 
-std::unique_ptr<ProcessGroup> make_mpi_world() {
+std::unique_ptr<ProcessGroup> make_mpi_world(MpiTransport transport) {
   int rank = 0, size = 1;
   MPI_CALL(MPI_Comm_rank(MPI_COMM_WORLD, &rank));
   MPI_CALL(MPI_Comm_size(MPI_COMM_WORLD, &size));
-  return std::make_unique<MpiGroup>(MPI_COMM_WORLD, rank, size, "world");
+  return std::make_unique<MpiGroup>(MPI_COMM_WORLD, rank, size, "world", transport);
 }
 
 }  // namespace sluice

@@ -20,7 +20,13 @@ class MpiSession {
   int exceptions_at_start_;
 };
 
-/// Every rank of the job. Needs a MpiSession.
-std::unique_ptr<ProcessGroup> make_mpi_world();
+/// How ranks of one node exchange what they reduce.
+enum class MpiTransport {
+  kAuto,      ///< through shared memory when a group lies on one node
+  kMessages,  ///< by messages, as between nodes
+};
+
+/// Every rank of the job. Needs a MpiSession. Groups that are split off keep the transport.
+std::unique_ptr<ProcessGroup> make_mpi_world(MpiTransport transport = MpiTransport::kAuto);
 
 }  // namespace sluice

@@ -19,8 +19,9 @@ bool on_one_node(MPI_Comm comm, int size) {
 
 }  // namespace
 
-MpiWindow::MpiWindow(MPI_Comm comm, int rank, int size) : comm_(comm), rank_(rank), size_(size) {
-  if (size == 1 || !on_one_node(comm, size)) return;
+MpiWindow::MpiWindow(MPI_Comm comm, int rank, int size, MpiTransport transport)
+    : comm_(comm), rank_(rank), size_(size) {
+  if (size == 1 || transport == MpiTransport::kMessages || !on_one_node(comm, size)) return;
   // Rank 0 owns the whole block, so that its parts lie back to back.
   MPI_Aint bytes = rank == 0 ? static_cast<MPI_Aint>(capacity_bytes()) * size : 0;
   void* own = nullptr;

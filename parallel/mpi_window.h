@@ -2,7 +2,7 @@
 
 #include <mpi.h>
 
-#include "parallel/process_group.h"
+#include "parallel/mpi_session.h"
 
 namespace sluice {
 
@@ -10,8 +10,8 @@ namespace sluice {
 /// instead of messages.
 class MpiWindow {
  public:
-  /// Collective. Stays closed when the ranks are on several nodes.
-  MpiWindow(MPI_Comm comm, int rank, int size);
+  /// Collective. Stays closed when the ranks are on several nodes, or when messages are asked for.
+  MpiWindow(MPI_Comm comm, int rank, int size, MpiTransport transport);
   /// Collective. Must come before the communicator is freed.
   void close();
 

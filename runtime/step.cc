@@ -45,8 +45,8 @@ void TrainStep::reset_sums(Stream& s) {
   fill_zero(s, model_.gradients);
 }
 
-StepResult TrainStep::run(Stream& s, int64_t step, double lr, const LossScale& scale,
-                          const std::function<const Batch&()>& next_batch) {
+const StepResult& TrainStep::run(Stream& s, int64_t step, double lr, const LossScale& scale,
+                                 const std::function<const Batch&()>& next_batch) {
   reset_sums(s);
   StepContext ctx = memory_.context(s, dp_);
   for (int64_t i = 0; i < scale.micro_steps; ++i) {
@@ -55,27 +55,26 @@ StepResult TrainStep::run(Stream& s, int64_t step, double lr, const LossScale& s
   }
   reducer_.reduce();
   dp_.all_reduce(all_sums_).wait();
-  const Optimizer::Result update = optimizer_.update(s, model_, lr, step);
-  StepResult result = collect(scale);
-  result.grad_norm = update.grad_norm;
-  result.skipped = update.skipped;
-  return result;
+  collect(scale, optimizer_.update(s, model_, lr, step));
+  return result_;
 }
 
-StepResult TrainStep::collect(const LossScale& scale) const {
-  StepResult result;
+void TrainStep::collect(const LossScale& scale, const Optimizer::Result& update) {
   const ModelConfig& config = transformer_.config();
-  result.losses = step_losses(config, scale, sums_);
+  result_.losses = step_losses(config, scale, sums_);
+  result_.grad_norm = update.grad_norm;
+  result_.skipped = update.skipped;
+  result_.expert_load_max_over_mean.clear();
+  result_.router_entropy.clear();
   const int64_t experts = sums_.expert_counts.dim(1);
   for (int64_t layer = 0; layer < config.num_layers() && experts > 0; ++layer) {
     const int64_t* counts = sums_.expert_counts.as<int64_t>() + layer * experts;
     int64_t total = 0;
     for (int64_t e = 0; e < experts; ++e) total += counts[e];
     const int64_t most = *std::max_element(counts, counts + experts);
-    result.expert_load_max_over_mean.push_back(static_cast<double>(most * experts) / static_cast<double>(total));
-    result.router_entropy.push_back(sums_.router.as<double>()[layer * 3 + 2]);
+    result_.expert_load_max_over_mean.push_back(static_cast<double>(most * experts) / static_cast<double>(total));
+    result_.router_entropy.push_back(sums_.router.as<double>()[layer * 3 + 2]);
   }
-  return result;
 }
 
 }  // namespace sluice

@@ -36,15 +36,15 @@ class TrainStep {
   TrainStep(const TrainConfig& config, const Transformer& transformer, ModelState& model, ProcessGroup& dp);
 
   /// Runs update `step` (1 for the first). `next_batch` gives this rank's batch of each micro-step in turn.
-  /// Every rank of the group calls it.
-  StepResult run(Stream& s, int64_t step, double lr, const LossScale& scale,
-                 const std::function<const Batch&()>& next_batch);
+  /// Every rank of the group calls it. From the second call on nothing is allocated; the result lasts until the next.
+  const StepResult& run(Stream& s, int64_t step, double lr, const LossScale& scale,
+                        const std::function<const Batch&()>& next_batch);
 
   const ActivationMemory& memory() const { return memory_; }
 
  private:
   void reset_sums(Stream& s);
-  StepResult collect(const LossScale& scale) const;
+  void collect(const LossScale& scale, const Optimizer::Result& update);
 
   const Transformer& transformer_;
   ModelState& model_;
@@ -55,6 +55,7 @@ class TrainStep {
   TransformerSaved saved_;
   Tensor all_sums_;  ///< [1 + 3 * layers] f64, what is summed over ranks
   StepSums sums_;
+  StepResult result_;
 };
 
 }  // namespace sluice

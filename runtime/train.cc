@@ -109,7 +109,7 @@ class TrainingRun {
     const Clock::time_point start = Clock::now();
     const LossScale scale = loss_scale(step);
     const double lr = learning_rate(config_.optimizer(), training_.steps(), step);
-    const StepResult result =
+    const StepResult& result =
         train_step_->run(s_, step, lr, scale, [&]() -> const Batch& { return prefetcher.next(); });
     StepMetrics metrics = step_metrics(step, lr, scale, result, ms_since(start));
     if (step == 1) {

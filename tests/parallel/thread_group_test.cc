@@ -3,118 +3,36 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "kernels/core/philox.h"
 #include "parallel/agree.h"
 #include "parallel/gradient_reducer.h"
+#include "tests/parallel/group_checks.h"
 
 namespace sluice {
 namespace {
 
-using testing::HasSubstr;
-
 const std::vector<int> kSizes = {1, 2, 3, 4, 8};
 
-template <class T>
-Tensor view(std::vector<T>& values) {
-  return {values.data(), dtype_of<T>(), Device::kCpu, {static_cast<int64_t>(values.size())}};
-}
-
-/// What rank `rank` holds: numbers whose sum depends on the order of its terms.
-std::vector<float> numbers(int rank, size_t count) {
-  const Philox random(static_cast<uint64_t>(rank) + 7);
-  std::vector<float> values(count);
-  for (size_t i = 0; i < count; ++i) values[i] = static_cast<float>((random.uniform(i) - 0.5) * (i % 5 ? 1 : 1e6));
-  return values;
-}
-
-std::vector<float> ordered_sum(int size, size_t count) {
-  std::vector<float> sum = numbers(0, count);
-  for (int rank = 1; rank < size; ++rank) {
-    const std::vector<float> term = numbers(rank, count);
-    for (size_t i = 0; i < count; ++i) sum[i] += term[i];
-  }
-  return sum;
+/// Runs a check of group_checks.h at every size.
+template <class Check>
+void at_every_size(const Check& check) {
+  for (const int size : kSizes) run_ranks(size, check);
 }
 
 TEST(ThreadGroup, AllReduceAddsInRankOrder) {
-  for (const int size : kSizes) {
-    for (const size_t count : {0, 1, 3, 1000}) {
-      run_ranks(size, [&](ProcessGroup& group) {
-        std::vector<float> x = numbers(group.rank(), count);
-        group.all_reduce(view(x)).wait();
-        EXPECT_EQ(x, ordered_sum(size, count)) << size << " ranks";
-      });
-    }
-  }
+  at_every_size([](ProcessGroup& group) { check_all_reduce_adds_in_rank_order(group, {0, 1, 3, 1000}); });
 }
 
-TEST(ThreadGroup, AllReduceOfIntegersIsExactAndTakesTheMaximum) {
-  for (const int size : kSizes) {
-    run_ranks(size, [&](ProcessGroup& group) {
-      std::vector<int64_t> sum = {int64_t{1} << 59, group.rank()};
-      group.all_reduce(view(sum)).wait();
-      EXPECT_EQ(sum, (std::vector<int64_t>{size * (int64_t{1} << 59), size * (size - 1) / 2}));
-      std::vector<int32_t> most = {group.rank(), -group.rank()};
-      group.all_reduce(view(most), ReduceOp::kMax).wait();
-      EXPECT_EQ(most, (std::vector<int32_t>{size - 1, 0}));
-    });
-  }
-}
+TEST(ThreadGroup, AllReduceOfIntegersIsExactAndTakesTheMaximum) { at_every_size(check_integers_and_maximum); }
 
 TEST(ThreadGroup, ReduceScatterAndAllGatherMakeAnAllReduce) {
-  for (const int size : kSizes) {
-    run_ranks(size, [&](ProcessGroup& group) {
-      const size_t each = 17;
-      std::vector<float> in = numbers(group.rank(), each * static_cast<size_t>(size)), part(each), all(in.size());
-      group.reduce_scatter(view(in), view(part)).wait();
-      group.all_gather(view(part), view(all)).wait();
-      EXPECT_EQ(all, ordered_sum(size, in.size()));
-    });
-  }
+  at_every_size(check_reduce_scatter_and_all_gather_make_an_all_reduce);
 }
 
-TEST(ThreadGroup, AllToAllMovesUnevenRows) {
-  for (const int size : kSizes) {
-    run_ranks(size, [&](ProcessGroup& group) {
-      // Rank r sends (r + d) % 3 rows of two to rank d, each holding {r, d}.
-      std::vector<int64_t> send_rows, receive_rows;
-      std::vector<float> in, want;
-      for (int other = 0; other < size; ++other) {
-        const int64_t sent = (group.rank() + other) % 3;
-        send_rows.push_back(sent);
-        receive_rows.push_back(sent);
-        for (int64_t i = 0; i < sent; ++i) {
-          in.insert(in.end(), {float(group.rank()), float(other)});
-          want.insert(want.end(), {float(other), float(group.rank())});
-        }
-      }
-      std::vector<float> out(want.size());
-      const Shape rows{static_cast<int64_t>(in.size()) / 2, 2};
-      group.all_to_all(view(in).reshaped(rows), send_rows, view(out).reshaped(rows), receive_rows).wait();
-      EXPECT_EQ(out, want);
-    });
-  }
-}
+TEST(ThreadGroup, AllToAllMovesUnevenRows) { at_every_size(check_all_to_all_moves_uneven_rows); }
 
-TEST(ThreadGroup, BroadcastSendReceiveAndSplit) {
-  run_ranks(4, [](ProcessGroup& group) {
-    std::vector<int32_t> x = {group.rank()};
-    group.broadcast(view(x), 2).wait();
-    EXPECT_EQ(x[0], 2);
+TEST(ThreadGroup, BroadcastSendAndReceive) { at_every_size(check_broadcast_send_and_receive); }
 
-    std::vector<int32_t> mine = {group.rank()}, other = {-1};
-    group.send(view(mine), (group.rank() + 1) % 4).wait();
-    group.receive(view(other), (group.rank() + 3) % 4).wait();
-    EXPECT_EQ(other[0], (group.rank() + 3) % 4);
-
-    const auto half = group.split(group.rank() % 2, -group.rank(), "half");
-    EXPECT_EQ(half->size(), 2);
-    EXPECT_EQ(half->rank(), group.rank() < 2 ? 1 : 0) << "a smaller key comes first";
-    std::vector<int32_t> sum = {group.rank()};
-    half->all_reduce(view(sum)).wait();
-    EXPECT_EQ(sum[0], group.rank() % 2 ? 4 : 2);
-  });
-}
+TEST(ThreadGroup, SplitOrdersByKey) { at_every_size(check_split_orders_by_key); }
 
 TEST(ThreadGroup, CountsThatDoNotMatchThrowOnEveryRank) {
   EXPECT_THROW(run_ranks(3,

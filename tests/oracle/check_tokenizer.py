@@ -1,7 +1,7 @@
 """Hugging Face `tokenizers` must give the ids that sluice gives: for a tokenizer.json trained by sluice, for one trained
 by `tokenizers` (GPT-2 split, NFC, added tokens), and for any file given with --tokenizer.
 
-    oracle_tokenizer.py SLUICE TEXT... [--tokenizer FILE.json]
+    check_tokenizer.py SLUICE TEXT... [--tokenizer FILE.json]
 """
 
 import argparse
@@ -9,7 +9,7 @@ import pathlib
 import sys
 import tempfile
 
-from oracle_common import compare, encode, require, sluice
+from common import compare, encode, require, sluice
 
 tokenizers = require("tokenizers")
 require("numpy")

@@ -1,25 +1,37 @@
 """Megatron's own indexed_dataset.py must read what sluice writes, and sluice what Megatron writes.
 
-    oracle_megatron.py SLUICE TEXT...
+    check_megatron.py SLUICE TEXT...
 """
 
 import argparse
+import base64
+import itertools
 import json
 import pathlib
+import string
 import sys
 import tempfile
 
-from oracle_common import encode, require, sluice
+from common import encode, require, sluice
 
 numpy = require("numpy")
 torch = require("torch")
 indexed = require("megatron.core.datasets.indexed_dataset")
 
 
+def large_tokenizer(folder):
+    """A rank file of so many ids that Megatron stores them in 32 bits: the bytes, and words of three and four letters."""
+    letters = [" " + "".join(word) for n in (3, 4) for word in itertools.product(string.ascii_lowercase, repeat=n)]
+    ranks = [bytes([b]) for b in range(256)] + [word.encode() for word in letters[:70000]]
+    path = folder / "large_gpt2.tiktoken"
+    path.write_bytes(b"".join(base64.b64encode(token) + b" %d\n" % rank for rank, token in enumerate(ranks)))
+    return path
+
+
 def read_ours(program, texts, folder):
     """Builds uint16 and int32 sets and compares every document; returns the number of differences."""
     differences = 0
-    for tokenizer in ["bytes", folder / "trained.json"]:
+    for tokenizer in ["bytes", large_tokenizer(folder)]:
         prefix = folder / "ours"
         sluice(program, "data", "build", "--tokenizer", tokenizer, "--out", prefix, *texts)
         theirs = indexed.IndexedDataset(str(prefix))
@@ -60,7 +72,6 @@ def main():
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        sluice(options.sluice, "data", "tokenizer", "--vocab", 70000, "--out", folder / "trained.json", *options.text)
         differences = read_ours(options.sluice, options.text, folder) + read_theirs(options.sluice, folder)
     sys.exit(1 if differences else 0)
 

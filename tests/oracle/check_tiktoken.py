@@ -1,7 +1,7 @@
 """tiktoken must give the ids that sluice gives for the same rank file: for ranks made from a tokenizer that sluice
 trained, with every split expression, and for any genuine file given with --ranks FAMILY=FILE.
 
-    oracle_tiktoken.py SLUICE TEXT... [--ranks qwen=qwen.tiktoken]
+    check_tiktoken.py SLUICE TEXT... [--ranks qwen=qwen.tiktoken]
 """
 
 import argparse
@@ -11,7 +11,7 @@ import pathlib
 import sys
 import tempfile
 
-from oracle_common import compare, encode, require, sluice
+from common import compare, encode, require, sluice
 
 tiktoken = require("tiktoken")
 tiktoken_load = require("tiktoken.load")

@@ -1,0 +1,110 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "kernels/core/philox.h"
+#include "parallel/process_group.h"
+
+// What every kind of group must do, at any size. Each rank of the group calls each check.
+namespace sluice {
+
+template <class T>
+Tensor view(std::vector<T>& values) {
+  return {values.data(), dtype_of<T>(), Device::kCpu, {static_cast<int64_t>(values.size())}};
+}
+
+/// What rank `rank` holds: numbers whose sum depends on the order of its terms.
+inline std::vector<float> numbers(int rank, size_t count) {
+  const Philox random(static_cast<uint64_t>(rank) + 7);
+  std::vector<float> values(count);
+  for (size_t i = 0; i < count; ++i) values[i] = static_cast<float>((random.uniform(i) - 0.5) * (i % 5 ? 1 : 1e6));
+  return values;
+}
+
+inline std::vector<float> ordered_sum(int size, size_t count) {
+  std::vector<float> sum = numbers(0, count);
+  for (int rank = 1; rank < size; ++rank) {
+    const std::vector<float> term = numbers(rank, count);
+    for (size_t i = 0; i < count; ++i) sum[i] += term[i];
+  }
+  return sum;
+}
+
+inline void check_all_reduce_adds_in_rank_order(ProcessGroup& group, const std::vector<size_t>& counts) {
+  for (const size_t count : counts) {
+    std::vector<float> x = numbers(group.rank(), count);
+    group.all_reduce(view(x)).wait();
+    EXPECT_EQ(x, ordered_sum(group.size(), count)) << group.size() << " ranks, " << count << " numbers";
+  }
+}
+
+inline void check_integers_and_maximum(ProcessGroup& group) {
+  const int size = group.size();
+  std::vector<int64_t> sum = {int64_t{1} << 59, group.rank()};
+  group.all_reduce(view(sum)).wait();
+  EXPECT_EQ(sum, (std::vector<int64_t>{size * (int64_t{1} << 59), size * (size - 1) / 2}));
+  std::vector<int32_t> most = {group.rank(), -group.rank()};
+  group.all_reduce(view(most), ReduceOp::kMax).wait();
+  EXPECT_EQ(most, (std::vector<int32_t>{size - 1, 0}));
+  std::vector<double> real = {1.5 * group.rank()};
+  group.all_reduce(view(real), ReduceOp::kMax).wait();
+  EXPECT_EQ(real[0], 1.5 * (size - 1));
+}
+
+inline void check_reduce_scatter_and_all_gather_make_an_all_reduce(ProcessGroup& group) {
+  const size_t each = 17;
+  std::vector<float> in = numbers(group.rank(), each * static_cast<size_t>(group.size())), part(each), all(in.size());
+  group.reduce_scatter(view(in), view(part)).wait();
+  group.all_gather(view(part), view(all)).wait();
+  EXPECT_EQ(all, ordered_sum(group.size(), in.size()));
+}
+
+/// Rank r sends (r + d) % 3 rows of two to rank d, each holding {r, d}.
+inline void check_all_to_all_moves_uneven_rows(ProcessGroup& group) {
+  std::vector<int64_t> send_rows, receive_rows;
+  std::vector<float> in, want;
+  for (int other = 0; other < group.size(); ++other) {
+    const int64_t sent = (group.rank() + other) % 3;
+    send_rows.push_back(sent);
+    receive_rows.push_back(sent);
+    for (int64_t i = 0; i < sent; ++i) {
+      in.insert(in.end(), {float(group.rank()), float(other)});
+      want.insert(want.end(), {float(other), float(group.rank())});
+    }
+  }
+  std::vector<float> out(want.size());
+  const Shape rows{static_cast<int64_t>(in.size()) / 2, 2};
+  group.all_to_all(view(in).reshaped(rows), send_rows, view(out).reshaped(rows), receive_rows).wait();
+  EXPECT_EQ(out, want);
+}
+
+inline void check_broadcast_send_and_receive(ProcessGroup& group) {
+  const int size = group.size();
+  for (int root = 0; root < size; ++root) {
+    std::vector<int32_t> x = {group.rank()};
+    group.broadcast(view(x), root).wait();
+    EXPECT_EQ(x[0], root);
+  }
+  if (size == 1) return;
+  std::vector<int32_t> mine = {group.rank()}, other = {-1};
+  group.send(view(mine), (group.rank() + 1) % size).wait();
+  group.receive(view(other), (group.rank() + size - 1) % size).wait();
+  EXPECT_EQ(other[0], (group.rank() + size - 1) % size);
+}
+
+/// Splits into even and odd ranks, in descending order.
+inline void check_split_orders_by_key(ProcessGroup& group) {
+  const int size = group.size(), color = group.rank() % 2;
+  const auto half = group.split(color, -group.rank(), "half");
+  const int members = (size + 1 - color) / 2;
+  ASSERT_EQ(half->size(), members);
+  EXPECT_EQ(half->rank(), members - 1 - group.rank() / 2) << "a smaller key comes first";
+  std::vector<int32_t> sum = {group.rank()};
+  half->all_reduce(view(sum)).wait();
+  EXPECT_EQ(sum[0], members * (members - 1) + color * members);
+}
+
+}  // namespace sluice

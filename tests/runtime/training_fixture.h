@@ -1,0 +1,134 @@
+#pragma once
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "kernels/core/philox.h"
+#include "kernels/elementwise.h"
+#include "parallel/thread_group.h"
+#include "runtime/config.h"
+#include "runtime/step.h"
+#include "runtime/validate.h"
+
+namespace sluice {
+
+/// A mixture of experts with a gate that trains in milliseconds, in f64; `overrides` as --set takes them.
+inline TrainConfig tiny_config(const std::vector<std::string>& overrides = {}, int world_size = 1) {
+  TrainConfig config = parse_config(R"(
+    model {
+      hidden_size: 16 num_layers: 2 num_attention_heads: 4 num_key_value_heads: 2 head_dim: 6 vocab_size: 37
+      moe { num_experts: 5 top_k: 2 moe_intermediate_size: 7 norm_topk_prob: true balance_coef: 0.1 z_coef: 0.01 }
+      gates { position: G1 granularity: ELEMENTWISE }
+      init_std: 0.3
+    }
+    training { steps: 10 sequence_length: 12 micro_batch_size: 4 global_batch_size: 4 }
+    optimizer { lr: 1e-2 clip: 0.5 }
+    data { train { prefix: "unused" } }
+    precision: F64)",
+                                    "tiny", overrides);
+  validate_training(config, world_size);
+  return config;
+}
+
+/// Samples [first, first + count) of an endless made-up set: random tokens, each sample cut into two documents.
+inline void fill_samples(const TrainConfig& config, int64_t first, int64_t count, Batch& batch) {
+  const int64_t length = config.training().sequence_length();
+  batch.start(count, length);
+  for (int64_t sample = first; sample < first + count; ++sample) {
+    const Philox random(11, "sample" + std::to_string(sample));
+    const int64_t cut = 1 + static_cast<int64_t>(random.uniform(1000) * static_cast<double>(length - 1));
+    const int32_t begin = batch.document_offsets.back();
+    for (int64_t i = 0; i < length; ++i) {
+      const auto token = [&](int64_t at) {
+        return static_cast<int32_t>(random.uniform(static_cast<uint64_t>(at)) *
+                                    static_cast<double>(config.model().vocab_size()));
+      };
+      batch.tokens.push_back(token(i));
+      batch.targets.push_back(i + 1 == cut ? -1 : token(i + 1));
+      batch.positions.push_back(static_cast<int32_t>(i < cut ? i : i - cut));
+    }
+    batch.document_offsets.push_back(begin + static_cast<int32_t>(cut));
+    if (cut < length) batch.document_offsets.push_back(begin + static_cast<int32_t>(length));
+    batch.target_count += length - 1;
+  }
+}
+
+/// One rank's training of a configuration on fill_samples.
+class TinyRun {
+ public:
+  TinyRun(const TrainConfig& config, ProcessGroup& dp)
+      : config_(config),
+        dp_(dp),
+        pool_(static_cast<int>(config.cpu().threads())),
+        stream_{Device::kCpu, best_isa(), &pool_},
+        model_(config.model(), config.optimizer().decay_embeddings(), compute_dtype(config.precision()),
+               ModelState::Use::kTraining, stream_),
+        transformer_(config.model(), config.training(), compute_dtype(config.precision()),
+                     config.training().sequence_length(), model_.state),
+        step_(config, transformer_, model_, dp) {
+    initialise_parameters(model_.records, static_cast<uint64_t>(config.training().seed()), stream_, model_.weights);
+    make_batches();
+  }
+
+  /// Steps from 1 to training.steps, in order.
+  const StepResult& run(int64_t step) {
+    return step_.run(stream_, step, config_.optimizer().lr(), scale_,
+                     [this]() -> const Batch& { return batches_[next_batch_++]; });
+  }
+
+  std::vector<double> weights() { return values(model_.weights); }
+  ModelState& model() { return model_; }
+  const ActivationMemory& memory() const { return step_.memory(); }
+
+ private:
+  void make_batches() {
+    const TrainingConfig& t = config_.training();
+    const int64_t together = t.micro_batch_size() * dp_.size();
+    scale_.step_targets = t.global_batch_size() * (t.sequence_length() - 1);
+    scale_.micro_step_tokens = together * t.sequence_length();
+    scale_.micro_steps = t.global_batch_size() / together;
+    for (int64_t i = 0; i < t.steps() * scale_.micro_steps; ++i) {
+      const int64_t first = i * together + dp_.rank() * t.micro_batch_size();
+      fill_samples(config_, first, t.micro_batch_size(), batches_.emplace_back());
+    }
+  }
+  std::vector<double> values(Tensor flat) {
+    std::vector<double> out(static_cast<size_t>(flat.count()));
+    cast(stream_, flat, {out.data(), DType::kF64, Device::kCpu, flat.shape});
+    return out;
+  }
+
+  const TrainConfig config_;
+  ProcessGroup& dp_;
+  LossScale scale_;
+  std::vector<Batch> batches_;  // of all micro-steps of the run
+  size_t next_batch_ = 0;
+  ThreadPool pool_;
+  Stream stream_;
+  ModelState model_;
+  Transformer transformer_;
+  TrainStep step_;
+};
+
+/// What rank 0 of `size` ranks as threads ends with.
+struct Trained {
+  std::vector<double> weights;
+  std::vector<double> losses, grad_norms;
+};
+inline Trained train_tiny(const TrainConfig& config, int size, int64_t steps) {
+  Trained trained;
+  run_ranks(size, [&](ProcessGroup& group) {
+    TinyRun run(config, group);
+    for (int64_t step = 1; step <= steps; ++step) {
+      const StepResult& result = run.run(step);
+      if (group.rank() != 0) continue;
+      trained.losses.push_back(result.losses.loss);
+      trained.grad_norms.push_back(result.grad_norm);
+    }
+    if (group.rank() == 0) trained.weights = run.weights();
+  });
+  return trained;
+}
+
+}  // namespace sluice
