@@ -31,8 +31,8 @@ TEST(TrainStep, ThreadGroupRanksEqualOneRank) {
 }
 
 TEST(TrainStep, ThreadGroupRanksRepeatToTheLastBit) {
-  const TrainConfig config = tiny_config(
-      {"training.micro_batch_size=1", "training.global_batch_size=3", "precision=F32", "cpu.threads=2"}, 3);
+  const TrainConfig config =
+      tiny_config({"training.micro_batch_size=1", "training.global_batch_size=3", "precision=F32", "cpu.threads=2"}, 3);
   const Trained first = train_tiny(config, 3, 3), second = train_tiny(config, 3, 3);
   EXPECT_EQ(first.weights, second.weights);
   EXPECT_EQ(first.losses, second.losses);
