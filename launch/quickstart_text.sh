@@ -17,6 +17,8 @@ for package in "${packages[@]}"; do
     break
   }
 done
+# The bible program is run where it lies, so what it is linked with must lie there too.
+packages+=("$(apt-cache depends bible-kjv | sed -n 's/.*Depends: \(libreadline[^ ]*\)/\1/p' | head -n 1)")
 # The sandbox user of apt-get cannot write here; as root it says so and goes on.
 (cd debs && apt-get download -qq "${packages[@]}" 2>&1 | grep -v '^W: Download is performed unsandboxed' || true)
 for deb in debs/*.deb; do dpkg-deb -x "$deb" unpacked; done
@@ -24,7 +26,8 @@ for deb in debs/*.deb; do dpkg-deb -x "$deb" unpacked; done
 for file in unpacked/usr/share/doc/anarchism/markdown/*.md.gz; do
   zcat "$file" > "text.tmp/anarchism-$(basename "$file" .md.gz).txt"
 done
-unpacked/usr/bin/bible -d unpacked/usr/lib/bible.data gen1:1-rev22:21 > bible.txt
+library=$(find "$PWD/unpacked" -name 'libreadline.so.*' -print -quit)
+LD_LIBRARY_PATH=$(dirname "$library") unpacked/usr/bin/bible -d unpacked/usr/lib/bible.data gen1:1-rev22:21 > bible.txt
 # A chapter begins with a line of its own, "1 Chronicles 16": a new book where the name changes.
 awk '/^([1-3] )?[A-Z][A-Za-z ]* [0-9]+$/ { book = $0; sub(/ [0-9]+$/, "", book); gsub(/ /, "", book) }
      book != "" { print > ("text.tmp/bible-" book ".txt") }' bible.txt
