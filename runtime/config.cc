@@ -4,10 +4,10 @@
 #include <fstream>
 #include <sstream>
 
-#include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
 
 #include "kernels/core/error.h"
+#include "runtime/files/text_message.h"
 
 namespace sluice {
 namespace {
@@ -17,75 +17,6 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
 using google::protobuf::TextFormat;
-
-int edit_distance(const std::string& a, const std::string& b) {
-  std::vector<int> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = static_cast<int>(j);
-  for (size_t i = 1; i <= a.size(); ++i) {
-    int diagonal = row[0];
-    row[0] = static_cast<int>(i);
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const int above = row[j];
-      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])});
-      diagonal = above;
-    }
-  }
-  return row[b.size()];
-}
-
-std::string nearest_field(const Descriptor& message, const std::string& name) {
-  std::string best;
-  int best_distance = 1 << 20;
-  for (int i = 0; i < message.field_count(); ++i) {
-    const int distance = edit_distance(name, message.field(i)->name());
-    if (distance < best_distance) best_distance = distance, best = message.field(i)->name();
-  }
-  return best;
-}
-
-std::string did_you_mean(const Descriptor& message, const std::string& name) {
-  return "unknown field \"" + name + "\" in " + message.name() + "; did you mean \"" + nearest_field(message, name) +
-         "\"?";
-}
-
-/// Collects every problem of a text; unknown fields arrive as warnings, so that parsing goes on after them.
-class Problems : public google::protobuf::io::ErrorCollector {
- public:
-  explicit Problems(std::string origin) : origin_(std::move(origin)) {}
-
-  void AddError(int line, int column, const std::string& message) override {
-    if (!lines_.empty()) lines_ += "\n";
-    lines_ += origin_ + ":" + std::to_string(line + 1) + ":" + std::to_string(column + 1) + ": " + improved(message);
-  }
-  void AddWarning(int line, int column, const std::string& message) override { AddError(line, column, message); }
-  const std::string& lines() const { return lines_; }
-
- private:
-  /// The parser says: Message type "sluice.ModelConfig" has no field named "hiden_size".
-  static std::string improved(const std::string& message) {
-    const std::string type_mark = "Message type \"", name_mark = "has no field named \"";
-    const size_t type = message.find(type_mark), name = message.find(name_mark);
-    if (type == std::string::npos || name == std::string::npos) return message;
-    const size_t type_begin = type + type_mark.size(), name_begin = name + name_mark.size();
-    const std::string type_name = message.substr(type_begin, message.find('"', type_begin) - type_begin);
-    const std::string field = message.substr(name_begin, message.find('"', name_begin) - name_begin);
-    const Descriptor* descriptor = TrainConfig::descriptor()->file()->pool()->FindMessageTypeByName(type_name);
-    return descriptor ? did_you_mean(*descriptor, field) : message;
-  }
-
-  std::string origin_;
-  std::string lines_;
-};
-
-std::string parse_into(const std::string& text, const std::string& origin, Message& message) {
-  Problems problems(origin);
-  TextFormat::Parser parser;
-  parser.RecordErrorsTo(&problems);
-  parser.AllowUnknownField(true);
-  const bool ok = parser.MergeFromString(text, &message);
-  if (!ok && problems.lines().empty()) return origin + ": not in proto2 text format";
-  return problems.lines();
-}
 
 /// One element of an override's path: a field name and, for a repeated field, an index (-1 without).
 struct PathStep {
@@ -135,11 +66,11 @@ std::string assign(Message& message, const FieldDescriptor& field, int index, co
                           ? *reflection.MutableRepeatedMessage(&message, &field, index)
                           : *reflection.AddMessage(&message, &field);
     target.Clear();
-    return parse_into(value.substr(1, value.size() - 2), origin, target);
+    return merge_text(value.substr(1, value.size() - 2), origin, target);
   }
   const bool text = field.cpp_type() == FieldDescriptor::CPPTYPE_STRING;
   reflection.ClearField(&message, &field);
-  return parse_into(field.name() + ": " + (text && !looks_quoted(value) ? quoted(value) : value), origin, message);
+  return merge_text(field.name() + ": " + (text && !looks_quoted(value) ? quoted(value) : value), origin, message);
 }
 
 std::string apply_override(const std::string& override_text, TrainConfig& config) {
@@ -152,7 +83,7 @@ std::string apply_override(const std::string& override_text, TrainConfig& config
   Message* message = &config;
   for (size_t i = 0;; ++i) {
     const FieldDescriptor* field = message->GetDescriptor()->FindFieldByName(steps[i].name);
-    if (!field) return origin + ": " + did_you_mean(*message->GetDescriptor(), steps[i].name);
+    if (!field) return origin + ": " + unknown_field(*message->GetDescriptor(), steps[i].name);
     const Reflection& reflection = *message->GetReflection();
     if (steps[i].index >= 0) {
       if (!field->is_repeated()) return origin + ": " + field->name() + " is not repeated, it takes no index";
@@ -176,7 +107,7 @@ std::string apply_override(const std::string& override_text, TrainConfig& config
 TrainConfig parse_config(const std::string& text, const std::string& origin,
                          const std::vector<std::string>& overrides) {
   TrainConfig config;
-  std::string problems = parse_into(text, origin, config);
+  std::string problems = merge_text(text, origin, config);
   for (const std::string& override_text : overrides) {
     const std::string problem = apply_override(override_text, config);
     if (!problem.empty()) problems += (problems.empty() ? "" : "\n") + problem;

@@ -8,6 +8,7 @@
 #include "kernels/core/error.h"
 #include "runtime/files/mapped_file.h"
 #include "runtime/files/output_file.h"
+#include "runtime/files/text_message.h"
 #include "runtime/files/xxh3.h"
 
 namespace sluice {
@@ -53,6 +54,7 @@ void check_boxes(const Piece& piece, const std::string& where) {
       count *= box.end(i) - box.begin(i);
     }
     held += count;
+    ENSURE(held <= element_count(piece.global_shape()), where, ": its boxes hold more than the whole parameter");
   }
   ENSURE(piece.flat_begin() >= 0 && piece.flat_count() >= 0 && piece.flat_begin() <= held &&
              piece.flat_count() <= held - piece.flat_begin(),
@@ -99,8 +101,8 @@ Manifest read_manifest(const std::string& folder) {
   ENSURE(std::filesystem::exists(path), folder, ": not a checkpoint, there is no manifest.textproto");
   const MappedFile file(path);
   Manifest manifest;
-  ENSURE(google::protobuf::TextFormat::ParseFromString(std::string(verified_text(file.bytes(), path)), &manifest), path,
-         ": not a manifest");
+  const std::string problems = merge_text(std::string(verified_text(file.bytes(), path)), path, manifest);
+  ENSURE(problems.empty(), problems);
   ENSURE(manifest.format_version() == kManifestVersion, path, ": format_version=", manifest.format_version(),
          ", this program reads ", kManifestVersion);
   for (const ShardFile& shard : manifest.shards()) check_shard(shard, folder);
