@@ -9,9 +9,6 @@ SLUICE_BACKENDS(void attention_forward(Stream& s, const AttentionInput& in, Tens
 namespace sluice {
 namespace {
 
-// What a worker's workspace holds tiles of.
-constexpr int64_t kMaxHeadDim = 512;
-
 void check_heads(const AttentionInput& in) {
   const Tensor &q = in.q, &k = in.k;
   INVARIANT(q.dtype == DType::kF32 || q.dtype == DType::kF64, "q: expected f32 or f64, got ", dtype_name(q.dtype));

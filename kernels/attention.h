@@ -4,6 +4,9 @@
 
 namespace sluice {
 
+/// Widest head: a tile of keys must fit beside others into a worker's workspace.
+inline constexpr int64_t kMaxHeadDim = 512;
+
 /// What causal grouped-query attention reads. Documents are packed one after another; query head h uses key/value head
 /// h / (query_heads / kv_heads).
 struct AttentionInput {

@@ -13,8 +13,7 @@ void check(Tensor x, Tensor w, Tensor rstd) {
   INVARIANT(x.dtype == DType::kF32 || x.dtype == DType::kF64, "x: expected f32 or f64, got ", dtype_name(x.dtype));
   INVARIANT(x.shape.rank() == 2, "x: expected [rows, width], got ", to_string(x.shape));
   // The backward keeps two rows of sums in a worker's workspace.
-  INVARIANT(x.dim(1) * 16 <= ThreadPool::kWorkspaceBytes, "x: width ", x.dim(1), " is above ",
-            ThreadPool::kWorkspaceBytes / 16);
+  INVARIANT(x.dim(1) <= kMaxNormWidth, "x: width ", x.dim(1), " is above ", kMaxNormWidth);
   expect("w", w, x.dtype, {x.dim(1)});
   expect("rstd", rstd, x.dtype, {x.dim(0)});
 }

@@ -4,6 +4,9 @@
 
 namespace sluice {
 
+/// Widest row: sums in two precisions must fit into a worker's workspace.
+inline constexpr int64_t kMaxNormWidth = ThreadPool::kWorkspaceBytes / 16;
+
 /// RMS normalisation [zhang2019 eq. 4]: y = x / rms(x) * w, rms over the last axis.
 ///   x     [rows, width]  f32 | f64
 ///   w     [width]        dtype of x

@@ -10,10 +10,8 @@ SLUICE_BACKENDS(void router_forward(Stream& s, Tensor logits, bool normalize, Te
 namespace sluice {
 namespace {
 
-/// A row of experts must fit into a worker's workspace.
-void check_scratch(int64_t experts, DType dtype) {
-  INVARIANT(experts * dtype_bytes(dtype) <= ThreadPool::kWorkspaceBytes, "logits: ", experts, " experts, at most ",
-            ThreadPool::kWorkspaceBytes / dtype_bytes(dtype), " fit");
+void check_experts(int64_t experts) {
+  INVARIANT(experts <= kMaxExperts, "logits: ", experts, " experts, at most ", kMaxExperts, " fit");
 }
 
 }  // namespace
@@ -27,7 +25,7 @@ void router_forward(Stream& s, Tensor logits, bool normalize, Tensor probs, Tens
   expect("weights", weights, logits.dtype, {tokens, top_k});
   expect("counts", counts, DType::kI64, {experts});
   INVARIANT(top_k >= 1 && top_k <= experts, "indices: top_k = ", top_k, " of ", experts, " experts");
-  check_scratch(experts, logits.dtype);
+  check_experts(experts);
   SLUICE_DISPATCH(s, router_forward(s, logits, normalize, probs, lse, indices, weights, counts));
 }
 
@@ -40,7 +38,7 @@ void router_backward(Stream& s, const RouterGradient& in, Tensor dlogits) {
   expect("weights", in.weights, dtype, {tokens, top_k});
   expect("balance_gradient", in.balance_gradient, dtype, {experts});
   expect("dlogits", dlogits, dtype, {tokens, experts});
-  check_scratch(experts, dtype);
+  check_experts(experts);
   SLUICE_DISPATCH(s, router_backward(s, in, dlogits));
 }
 

@@ -4,6 +4,9 @@
 
 namespace sluice {
 
+/// A row of probabilities must fit into a worker's workspace.
+inline constexpr int64_t kMaxExperts = ThreadPool::kWorkspaceBytes / 8;
+
 /// Softmax top-k routing. Selection is by descending probability, ties to the lower expert.
 ///   logits   [tokens, experts]  f32 | f64
 ///   probs    [tokens, experts]  out, softmax over all experts; may alias logits

@@ -49,7 +49,7 @@ void add_eval(CLI::App& app, Command& chosen) {
   command.add_option("--length", options->length, "tokens of a window; default as in training")
       ->check(CLI::PositiveNumber);
   command.add_flag("--json", options->json, "one JSON object on standard output");
-  command.footer("Example: sluice eval --checkpoint runs/first/checkpoints/step_00000600 --data data/prose.heldout");
+  command.footer("Example: sluice eval --checkpoint runs/first/checkpoints/step_00000400 --data data/prose.heldout");
   command.callback([&chosen, options] {
     chosen = [options] {
       Session session;
@@ -67,7 +67,7 @@ void add_generate(CLI::App& app, Command& chosen) {
   command.add_option("--temperature", options->temperature, "0: the likeliest token each time")->capture_default_str();
   command.add_option("--seed", options->seed, "of the draws")->capture_default_str();
   command.footer(
-      "Example: sluice generate --checkpoint runs/first/checkpoints/step_00000600 --prompt \"In the beginning\"");
+      "Example: sluice generate --checkpoint runs/first/checkpoints/step_00000400 --prompt \"In the beginning\"");
   command.callback([&chosen, options] {
     chosen = [options] {
       Session session;

@@ -34,7 +34,7 @@ mpirun -np 2 "$sluice" train --config configs/quickstart.textproto --run "$run"
 
 step "held-out text"
 checkpoint=$(ls -d "$run"/checkpoints/step_* | tail -n 1)
-"$sluice" eval --checkpoint "$checkpoint" --data "$prefix.heldout" | tee "$work/eval.txt"
+mpirun -np 2 "$sluice" eval --checkpoint "$checkpoint" --data "$prefix.heldout" | tee "$work/eval.txt"
 bash launch/quickstart_xz.sh "$prefix.heldout.documents.txt" | tee "$work/xz.txt"
 awk '$2 == "bits" { xz = $5 } FNR == 2 && FILENAME ~ /eval/ { model = $4 }
      END { printf "held-out bits per byte: model %.3f, xz -9e %.3f\n", model, xz }' "$work/eval.txt" "$work/xz.txt"

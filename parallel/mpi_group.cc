@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <vector>
 
 #include "parallel/combine.h"
@@ -44,6 +45,8 @@ class MpiGroup : public ProcessGroup {
   MpiGroup(MPI_Comm comm, int rank, int size, const std::string& name, MpiTransport transport)
       : ProcessGroup(rank, size, name), comm_(comm), transport_(transport), window_(comm, rank, size, transport) {}
   ~MpiGroup() override {
+    // Freeing is collective, and a rank that fails alone is on its way to fatal(): nobody else would come.
+    if (std::uncaught_exceptions() > exceptions_at_start_) return;
     window_.close();
     if (comm_ != MPI_COMM_WORLD) MPI_Comm_free(&comm_);
   }
@@ -180,6 +183,7 @@ class MpiGroup : public ProcessGroup {
     MPI_CALL(MPI_Allgatherv(slices_.data(), own_bytes, MPI_BYTE, data, bytes.data(), at.data(), MPI_BYTE, comm_));
   }
 
+  const int exceptions_at_start_ = std::uncaught_exceptions();
   MPI_Comm comm_;
   MpiTransport transport_;
   MpiWindow window_;

@@ -53,17 +53,10 @@ RunData::RunData(const TrainConfig& config) {
 }
 
 int64_t text_bytes(const std::string& prefix, const IndexedDataset& set, const Tokenizer& tokenizer) {
-  if (const std::optional<DataMeta> meta = read_meta(prefix)) return meta->bytes;
-  int64_t bytes = 0;
-  std::vector<int32_t> ids;
-  for (int64_t d = 0; d < set.documents(); ++d) {
-    const int64_t begin = set.document_start(d), count = set.document_start(d + 1) - begin;
-    ids.resize(static_cast<size_t>(count));
-    set.read(begin, count, tokenizer.vocab_size(), ids.data());
-    if (!ids.empty() && ids.back() == tokenizer.eod()) ids.pop_back();
-    bytes += static_cast<int64_t>(tokenizer.decode(ids).size());
-  }
-  return bytes;
+  const std::optional<DataMeta> meta = read_meta(prefix);
+  if (!meta) return count_text_bytes(set, tokenizer);
+  check_tokenizer(prefix, *meta, "the checkpoint's tokenizer.json", tokenizer.xxh3());
+  return meta->bytes;
 }
 
 }  // namespace sluice

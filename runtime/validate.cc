@@ -4,8 +4,11 @@
 #include <set>
 #include <string>
 
+#include "kernels/attention.h"
 #include "kernels/core/error.h"
 #include "kernels/core/isa.h"
+#include "kernels/rms_norm.h"
+#include "kernels/router.h"
 
 namespace sluice {
 namespace {
@@ -27,9 +30,9 @@ class Report {
 // Above these no product of two sizes can overflow an int64.
 constexpr int64_t kLargestSize = int64_t{1} << 31;
 
-bool positive(Report& report, const char* field, bool present, int64_t value) {
+bool positive(Report& report, const char* field, bool present, int64_t value, int64_t most = kLargestSize) {
   if (!report.check(present, field, " is missing")) return false;
-  return report.check(value >= 1 && value <= kLargestSize, field, "=", value, " must be between 1 and 2^31");
+  return report.check(value >= 1 && value <= most, field, "=", value, " must be between 1 and ", most);
 }
 
 void divides(Report& report, const char* field, int64_t value, const char* by_field, int64_t by) {
@@ -53,7 +56,7 @@ void check_gates(Report& report, const ModelConfig& m) {
 }
 
 void check_moe(Report& report, const MoeConfig& moe) {
-  const bool experts = positive(report, "model.moe.num_experts", moe.has_num_experts(), moe.num_experts());
+  const bool experts = positive(report, "model.moe.num_experts", moe.has_num_experts(), moe.num_experts(), kMaxExperts);
   const bool top_k = positive(report, "model.moe.top_k", moe.has_top_k(), moe.top_k());
   positive(report, "model.moe.moe_intermediate_size", moe.has_moe_intermediate_size(), moe.moe_intermediate_size());
   if (experts && top_k) {
@@ -65,7 +68,7 @@ void check_moe(Report& report, const MoeConfig& moe) {
 }
 
 void check_model(Report& report, const ModelConfig& m) {
-  positive(report, "model.hidden_size", m.has_hidden_size(), m.hidden_size());
+  positive(report, "model.hidden_size", m.has_hidden_size(), m.hidden_size(), kMaxNormWidth);
   positive(report, "model.num_layers", m.has_num_layers(), m.num_layers());
   positive(report, "model.vocab_size", m.has_vocab_size(), m.vocab_size());
   const bool heads =
@@ -76,7 +79,7 @@ void check_model(Report& report, const ModelConfig& m) {
     divides(report, "model.num_attention_heads", m.num_attention_heads(), "model.num_key_value_heads",
             m.num_key_value_heads());
   }
-  if (positive(report, "model.head_dim", m.has_head_dim(), m.head_dim())) {
+  if (positive(report, "model.head_dim", m.has_head_dim(), m.head_dim(), kMaxHeadDim)) {
     report.check(m.head_dim() % 2 == 0, "model.head_dim=", m.head_dim(), " must be even for RoPE");
   }
   if (m.has_moe()) {

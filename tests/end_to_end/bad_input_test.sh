@@ -33,11 +33,30 @@ refused 'wild.*65535' $(train) --set data.train[0].prefix=wild --set 'data.eval=
 rm -rf run
 xargs -a documents.txt "$SLUICE" data tokenizer --vocab 400 --out other.json >/dev/null 2>&1
 refused 'tokenizer' $(train) --set data.tokenizer=other.json
+refused 'the tokenizer does not match the data' "$SLUICE" train --config config.textproto --run run --set data.tokenizer=other.json --set model.vocab_size=600
 touch file
 refused 'file/run' "$SLUICE" train --config config.textproto --run file/run
 : > empty.txt
 refused 'empty.txt' "$SLUICE" data build --tokenizer bytes --out empty empty.txt
 refused 'not a checkpoint' "$SLUICE" eval --checkpoint . --data data
+refused 'model.head_dim=4096 must be between 1 and 512' $(train) --set model.head_dim=4096
+mkdir full; ln -s /dev/full full/config.textproto
+refused 'config.textproto cannot be written' "$SLUICE" train --config config.textproto --run full
 
+"$SLUICE" train --config config.textproto --run good --set training.steps=4 2> err.txt || { cat err.txt; fail "train good"; }
+step=good/checkpoints/step_00000004
+xargs -a documents.txt "$SLUICE" data build --tokenizer other.json --out other >/dev/null 2>&1
+refused 'the tokenizer does not match the data: other.meta.json' "$SLUICE" eval --checkpoint $step --data other
+refused 'already holds a run' "$SLUICE" train --config config.textproto --run good
+sed 's/^step: 4$/step: 5/' -i $step/manifest.textproto
+refused 'manifest_xxh3 does not match; the file is damaged' "$SLUICE" eval --checkpoint $step --data data
+
+printf 'caf\351 \377\376 \303\251\n' > latin1.txt
+"$SLUICE" data build --tokenizer bytes --out latin1 latin1.txt > /dev/null 2>&1 || fail "invalid UTF-8 is refused"
+# Two bytes a token, and the end of the document.
+od -An -v -tu2 -w2 latin1.bin | head -n -1 | awk '{ printf "%c", $1 }' | LC_ALL=C cmp - latin1.txt || fail "invalid UTF-8 is not kept"
+
+refused 'wild.*65535' mpirun -np 2 $(train) --set data.train[0].prefix=wild --set 'data.eval=' --set training.steps=2000 --set training.sequence_length=512 --set model.num_layers=1
+rm -rf run
 refused 'nowhere' mpirun -np 2 $(train) --set data.train[0].prefix=nowhere
 refused 'not divisible' mpirun -np 2 $(train) --set model.num_key_value_heads=3
