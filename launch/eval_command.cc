@@ -10,6 +10,7 @@
 #include "parallel/agree.h"
 #include "runtime/evaluate.h"
 #include "runtime/run_data.h"
+#include "runtime/validate.h"
 
 namespace sluice {
 namespace {
@@ -57,6 +58,9 @@ void run_eval(const EvalOptions& options, Session& session) {
   LoadedModel loaded(options.checkpoint, world);
   const TrainConfig& config = loaded.config();
   const int64_t length = options.length > 0 ? options.length : config.training().sequence_length();
+  const int64_t at_a_time = config.training().micro_batch_size();
+  ENSURE(tokens_fit(config.model(), at_a_time, length), "--length ", length, " is too large: ", at_a_time,
+         " windows at a time must stay below 2^31 routed tokens");
   const Transformer transformer = loaded.make_transformer(length);
   ActivationMemory memory;
   std::vector<SetScore> scores;
@@ -65,10 +69,9 @@ void run_eval(const EvalOptions& options, Session& session) {
     SetScore score{prefix, {}, 0};
     agree(world, [&] {
       data = std::make_unique<EvaluationData>(prefix, length, config.model().vocab_size());
-      score.bytes = text_bytes(prefix, data->set(), loaded.tokenizer());
+      score.bytes = text_bytes(prefix, data->set(), loaded.has_tokenizer() ? &loaded.tokenizer() : nullptr);
     });
-    score.result = evaluate_set(loaded.stream(), world, transformer, loaded.weights(), *data,
-                                config.training().micro_batch_size(), 0, memory);
+    score.result = evaluate_set(loaded.stream(), world, transformer, loaded.weights(), *data, at_a_time, 0, memory);
     scores.push_back(score);
   }
   if (world.rank() != 0) return;

@@ -5,9 +5,15 @@
 #include "runtime/generate.h"
 
 namespace sluice {
+namespace {
+
+constexpr int64_t kMostTokens = int64_t{1} << 20;
+
+}  // namespace
 
 void run_generate(const GenerateCommandOptions& options, Session& session) {
-  ENSURE(options.tokens >= 1, "--tokens ", options.tokens, " must be at least 1");
+  ENSURE(options.tokens >= 1 && options.tokens <= kMostTokens, "--tokens ", options.tokens, " must be between 1 and ",
+         kMostTokens);
   ENSURE(options.temperature >= 0, "--temperature ", options.temperature, " must not be negative");
   LoadedModel loaded(options.checkpoint, session.world());
   const Tokenizer& tokenizer = loaded.tokenizer();
@@ -21,6 +27,7 @@ void run_generate(const GenerateCommandOptions& options, Session& session) {
   generate_options.temperature = options.temperature;
   generate_options.seed = options.seed;
   generate_options.end_token = tokenizer.eod();
+  generate_options.drawable = tokenizer.present();
   const bool prints = session.world().rank() == 0;
   if (prints) std::fputs(options.prompt.c_str(), stdout);
   generate(loaded.stream(), session.world(), transformer, loaded.weights(), prompt, generate_options, [&](int32_t id) {

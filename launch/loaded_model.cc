@@ -5,6 +5,8 @@
 #include "parallel/agree.h"
 #include "runtime/checkpoint/reader.h"
 #include "runtime/config.h"
+#include "runtime/files/mapped_file.h"
+#include "runtime/files/xxh3.h"
 #include "runtime/validate.h"
 
 namespace sluice {
@@ -24,15 +26,25 @@ LoadedModel::LoadedModel(const std::string& step_dir, ProcessGroup& world) {
   agree(world, [&] {
     CheckpointReader reader(step_dir);
     config_ = parse_config(reader.manifest().config(), step_dir + "/manifest.textproto: config");
-    validate_model(config_.model());
     config_.mutable_cpu()->set_isa(isa_here(config_.cpu().isa()));
-    const std::string tokenizer_file = step_dir + "/tokenizer.json";
-    if (std::filesystem::exists(tokenizer_file)) tokenizer_.emplace(load_tokenizer(tokenizer_file));
+    validate_training(config_, static_cast<int>(reader.manifest().world_size()));
+    read_tokenizer(step_dir, reader.manifest());
     compute_ = std::make_unique<Compute>(config_.cpu());
     model_ = std::make_unique<ModelState>(config_.model(), true, compute_dtype(config_.precision()),
                                           ModelState::Use::kInference, compute_->stream());
     for (const ParameterRecord& record : model_->records) reader.read(record, Piece::MASTER, model_->weights);
   });
+}
+
+void LoadedModel::read_tokenizer(const std::string& step_dir, const Manifest& manifest) {
+  const std::string file = step_dir + "/tokenizer.json";
+  if (!manifest.has_tokenizer_xxh3()) return;
+  const std::string text(MappedFile(file).bytes());
+  ENSURE(hex16(xxh3(text)) == manifest.tokenizer_xxh3(), file,
+         ": does not match tokenizer_xxh3 of the manifest; the file is damaged");
+  // A rank file's family may follow from the name that it had.
+  const std::string original = std::filesystem::path(config_.data().tokenizer()).filename().string();
+  tokenizer_.emplace(text, concat(file, " (", original, ")"));
 }
 
 const Tokenizer& LoadedModel::tokenizer() const {

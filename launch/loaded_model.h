@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "configs/manifest.pb.h"
 #include "launch/session.h"
 #include "models/transformer.h"
 #include "runtime/data/tokenizer.h"
@@ -26,7 +27,11 @@ class LoadedModel {
   /// With RoPE tables for positions below max_positions.
   Transformer make_transformer(int64_t max_positions);
 
+  bool has_tokenizer() const { return tokenizer_.has_value(); }
+
  private:
+  void read_tokenizer(const std::string& step_dir, const Manifest& manifest);
+
   TrainConfig config_;
   std::optional<Tokenizer> tokenizer_;
   std::unique_ptr<Compute> compute_;

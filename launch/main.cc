@@ -1,6 +1,9 @@
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <functional>
+#include <thread>
 
 #include <CLI/CLI.hpp>
 #include <glog/logging.h>
@@ -16,8 +19,33 @@ namespace {
 constexpr int kUserError = 1;
 constexpr int kInternalError = 2;
 
-/// What the command line asked for, run once parsing is done.
-using Command = std::function<void()>;
+/// What the command line asked for, run once parsing is done; returns the exit code.
+using Command = std::function<int()>;
+
+int exit_code(Fault fault) { return fault == Fault::kUser ? kUserError : kInternalError; }
+
+/// Runs body(session) on every rank of the job. What all ranks agreed to stop for is said by one of them while the
+/// others wait in the end of MPI.
+template <class Body>
+int in_session(const Body& body) {
+  Session session;
+  try {
+    body(session);
+    return 0;
+  } catch (const AgreedError& error) {
+    if (*error.what()) std::fprintf(stderr, "error: %s\n", error.what());
+    std::fflush(stderr);
+    return exit_code(error.fault());
+  }
+}
+
+/// Whether this is the one rank that speaks before there is a group.
+bool is_first_rank() {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK"}) {
+    if (const char* rank = std::getenv(name)) return std::atoi(rank) == 0;
+  }
+  return true;
+}
 
 void add_config_options(CLI::App& command, ConfigOptions& options) {
   command.add_option("--config", options.file, "configuration in text format")->required();
@@ -34,9 +62,10 @@ void add_train(CLI::App& app, Command& chosen, PhaseTimer& startup) {
   command.footer("Example: mpirun -np 2 sluice train --config configs/quickstart.textproto --run runs/first");
   command.callback([&chosen, &startup, options] {
     chosen = [&startup, options] {
-      Session session;
-      startup.mark("ranks");
-      run_train(*options, session, startup);
+      return in_session([&](Session& session) {
+        startup.mark("ranks");
+        run_train(*options, session, startup);
+      });
     };
   });
 }
@@ -51,10 +80,7 @@ void add_eval(CLI::App& app, Command& chosen) {
   command.add_flag("--json", options->json, "one JSON object on standard output");
   command.footer("Example: sluice eval --checkpoint runs/first/checkpoints/step_00000400 --data data/prose.heldout");
   command.callback([&chosen, options] {
-    chosen = [options] {
-      Session session;
-      run_eval(*options, session);
-    };
+    chosen = [options] { return in_session([&](Session& session) { run_eval(*options, session); }); };
   });
 }
 
@@ -69,10 +95,7 @@ void add_generate(CLI::App& app, Command& chosen) {
   command.footer(
       "Example: sluice generate --checkpoint runs/first/checkpoints/step_00000400 --prompt \"In the beginning\"");
   command.callback([&chosen, options] {
-    chosen = [options] {
-      Session session;
-      run_generate(*options, session);
-    };
+    chosen = [options] { return in_session([&](Session& session) { run_generate(*options, session); }); };
   });
 }
 
@@ -83,7 +106,12 @@ void add_data_tokenizer(CLI::App& data, Command& chosen) {
   command.add_option("--out", options->out, "tokenizer.json to write")->required();
   command.add_option("files", options->files, "text, or JSONL; .gz and .zst too")->required();
   command.footer("Example: sluice data tokenizer --vocab 4096 --out tokenizer.json texts/*.txt");
-  command.callback([&chosen, options] { chosen = [options] { run_data_tokenizer(*options); }; });
+  command.callback([&chosen, options] {
+    chosen = [options] {
+      run_data_tokenizer(*options);
+      return 0;
+    };
+  });
 }
 
 void add_data_build(CLI::App& data, Command& chosen) {
@@ -95,7 +123,12 @@ void add_data_build(CLI::App& data, Command& chosen) {
   command.add_option("--workers", options->workers, "threads; default all cores");
   command.add_option("files", options->files, "text, one document each, or JSONL; .gz and .zst too")->required();
   command.footer("Example: sluice data build --tokenizer tokenizer.json --out data/prose --held-out 4 texts/*.txt");
-  command.callback([&chosen, options] { chosen = [options] { run_data_build(*options); }; });
+  command.callback([&chosen, options] {
+    chosen = [options] {
+      run_data_build(*options);
+      return 0;
+    };
+  });
 }
 
 void add_data_info(CLI::App& data, Command& chosen) {
@@ -105,11 +138,17 @@ void add_data_info(CLI::App& data, Command& chosen) {
   command.add_option("prefix", *prefix, "PREFIX of the data set")->required();
   command.add_flag("--json", *json, "one JSON object on standard output");
   command.footer("Example: sluice data info data/prose");
-  command.callback([&chosen, prefix, json] { chosen = [prefix, json] { run_data_info(*prefix, *json); }; });
+  command.callback([&chosen, prefix, json] {
+    chosen = [prefix, json] {
+      run_data_info(*prefix, *json);
+      return 0;
+    };
+  });
 }
 
 void add_data(CLI::App& app, Command& chosen) {
   CLI::App& data = *app.add_subcommand("data", "tokenizers and data sets")->require_subcommand(1);
+  data.footer("Example: sluice data build --tokenizer bytes --out data/mine texts/*.txt");
   add_data_tokenizer(data, chosen);
   add_data_build(data, chosen);
   add_data_info(data, chosen);
@@ -117,6 +156,7 @@ void add_data(CLI::App& app, Command& chosen) {
 
 void add_bench(CLI::App& app, Command& chosen) {
   CLI::App& bench = *app.add_subcommand("bench", "speeds beside their limits")->require_subcommand(1);
+  bench.footer("Example: sluice bench step --config configs/bench/small.textproto");
   CLI::App& command = *bench.add_subcommand("step", "optimizer steps on random tokens");
   auto options = std::make_shared<BenchStepOptions>();
   add_config_options(command, options->config);
@@ -124,10 +164,7 @@ void add_bench(CLI::App& app, Command& chosen) {
   command.add_flag("--json", options->json, "one JSON object on standard output");
   command.footer("Example: sluice bench step --config configs/bench/small.textproto");
   command.callback([&chosen, options] {
-    chosen = [options] {
-      Session session;
-      run_bench_step(*options, session);
-    };
+    chosen = [options] { return in_session([&](Session& session) { run_bench_step(*options, session); }); };
   });
 }
 
@@ -136,6 +173,7 @@ int run(int argc, char** argv) {
   PhaseTimer startup;
   CLI::App app("Sluice trains mixture-of-experts language models with gated attention.");
   app.require_subcommand(1);
+  app.footer("Example: mpirun -np 2 sluice train --config configs/quickstart.textproto --run runs/first");
   Command chosen;
   add_train(app, chosen, startup);
   add_eval(app, chosen);
@@ -144,17 +182,24 @@ int run(int argc, char** argv) {
   add_bench(app, chosen);
   try {
     app.parse(argc, argv);
+  } catch (const CLI::Success& help) {
+    return app.exit(help);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : kUserError;
+    // The launcher ends a job with its first rank that fails: the one that speaks.
+    if (!is_first_rank())
+      std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    else
+      std::fprintf(stderr, "error: %s; --help tells more\n", error.what());
+    return kUserError;
   }
   try {
-    chosen();
-    return 0;
-  } catch (const AgreedError& error) {
-    if (*error.what()) std::fprintf(stderr, "error: %s\n", error.what());
-    return error.fault() == Fault::kUser ? kUserError : kInternalError;
+    const int code = chosen();
+    ENSURE(std::fflush(stdout) == 0 && !std::ferror(stdout), "standard output: cannot write");
+    return code;
   } catch (const Error& error) {
-    fatal(error.fault() == Fault::kUser ? kUserError : kInternalError, error.what());
+    fatal(exit_code(error.fault()), error.what());
+  } catch (const std::filesystem::filesystem_error& error) {
+    fatal(kUserError, error.what());
   } catch (const std::exception& error) {
     fatal(kInternalError, error.what());
   }
@@ -164,6 +209,7 @@ int run(int argc, char** argv) {
 }  // namespace sluice
 
 int main(int argc, char** argv) {
+  FLAGS_logtostderr = true;
   google::InitGoogleLogging(argv[0]);
   return sluice::run(argc, argv);
 }

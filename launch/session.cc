@@ -1,6 +1,9 @@
 #include "launch/session.h"
 
 #include <cstdlib>
+#include <sched.h>
+
+#include <glog/logging.h>
 
 #include "kernels/gemm_self_check.h"
 #include "parallel/mpi_session.h"
@@ -11,6 +14,12 @@ namespace {
 
 bool started_by_launcher() { return std::getenv("OMPI_COMM_WORLD_SIZE") || std::getenv("PMIX_RANK"); }
 
+/// Cores that the launcher and the system leave to this process.
+int usable_cores() {
+  cpu_set_t cores;
+  return sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : CPU_SETSIZE;
+}
+
 }  // namespace
 
 Session::Session() {
@@ -20,6 +29,8 @@ Session::Session() {
   } else {
     world_ = std::move(make_thread_groups(1).front());
   }
+  // What concerns all ranks is said once.
+  if (world_->rank() > 0) FLAGS_minloglevel = google::GLOG_ERROR;
 }
 
 Session::~Session() = default;
@@ -27,6 +38,10 @@ Session::~Session() = default;
 Compute::Compute(const CpuConfig& config) : pool_(static_cast<int>(config.threads())) {
   stream_.isa = parse_isa(config.isa());
   stream_.pool = &pool_;
+  if (const int cores = usable_cores(); cores < pool_.threads()) {
+    LOG(WARNING) << "cpu.threads=" << pool_.threads() << ", but a rank may use " << cores
+                 << " core(s): start with mpirun --bind-to none, or --map-by slot:pe=" << pool_.threads();
+  }
   gemm_self_check(stream_);
 }
 

@@ -59,7 +59,8 @@ Shape gate_shape(const GateSpec& spec, const HeadShapes& h) {
   return spec.granularity() == GateSpec::HEADWISE ? Shape{h.tokens, h.query_heads} : h.query();
 }
 
-Tensor flat(Tensor t) { return t.reshaped({t.dim(0), t.count() / std::max<int64_t>(t.dim(0), 1)}); }
+/// [tokens, heads(, head_dim)] as a matrix, also of no tokens.
+Tensor flat(Tensor t) { return t.reshaped({t.dim(0), t.shape.rank() == 3 ? t.dim(1) * t.dim(2) : t.dim(1)}); }
 
 /// Projection of x, then norm of each head (when configured) and RoPE.
 struct Projected {

@@ -19,19 +19,17 @@ class AgreedError : public Error {
 template <class Body>
 void agree(ProcessGroup& group, const Body& body) {
   std::string message;
-  Fault fault = Fault::kUser;
-  int64_t first_failed = -1;  // as the maximum of size - rank over the ranks that failed
+  int64_t failed = -1;  // 2 * (size - rank), and 1 more for an internal fault: the largest is that of the lowest rank
   try {
     body();
   } catch (const Error& error) {
     message = error.what();
-    fault = error.fault();
-    first_failed = group.size() - group.rank();
+    failed = 2 * (group.size() - group.rank()) + (error.fault() == Fault::kInternal ? 1 : 0);
   }
-  int64_t agreed = first_failed;
+  int64_t agreed = failed;
   group.all_reduce({&agreed, DType::kI64, Device::kCpu, {1}}, ReduceOp::kMax).wait();
   if (agreed < 0) return;
-  throw AgreedError(agreed == first_failed ? message : "", fault);
+  throw AgreedError(agreed == failed ? message : "", agreed % 2 ? Fault::kInternal : Fault::kUser);
 }
 
 /// Rank 0's string on every rank. Every rank calls it.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "kernels/core/philox.h"
@@ -31,6 +32,14 @@ void fill_batch(std::span<const int32_t> tokens, int64_t first, Batch& batch) {
   batch.document_offsets = {0, static_cast<int32_t>(tokens.size())};
 }
 
+/// Takes the chance from ids that must not be drawn: a vocabulary is often padded beyond the tokenizer's.
+void forbid_others(const std::vector<bool>& drawable, std::span<double> logits) {
+  if (drawable.empty()) return;
+  for (size_t id = 0; id < logits.size(); ++id) {
+    if (id >= drawable.size() || !drawable[id]) logits[id] = -std::numeric_limits<double>::infinity();
+  }
+}
+
 /// Draws from softmax(logits / temperature) by inverting its cumulative sum at `uniform`.
 int32_t draw(std::span<const double> logits, double temperature, double uniform) {
   const auto best = std::max_element(logits.begin(), logits.end());
@@ -56,7 +65,7 @@ class Decoder {
         caches_(make_caches(transformer.config(), weights.embed_tokens.dtype, capacity, cache_arena_)) {}
 
   /// Logits [vocab] after these tokens, which follow those of earlier calls.
-  std::span<const double> extend(std::span<const int32_t> tokens) {
+  std::span<double> extend(std::span<const int32_t> tokens) {
     const ArenaScope kept(ctx_.kept), saved_scope(ctx_.saved), scratch(ctx_.scratch);
     fill_batch(tokens, length_, batch_);
     length_ += static_cast<int64_t>(tokens.size());
@@ -98,8 +107,9 @@ void generate(Stream& s, ProcessGroup& dp, const Transformer& transformer, const
   ENSURE(!prompt.empty(), "the prompt holds no token");
   const Philox random(options.seed, "generate");
   Decoder decoder(s, dp, transformer, weights, static_cast<int64_t>(prompt.size()) + options.tokens);
-  std::span<const double> logits = decoder.extend(prompt);
+  std::span<double> logits = decoder.extend(prompt);
   for (int64_t i = 0; i < options.tokens; ++i) {
+    forbid_others(options.drawable, logits);
     const int32_t token = draw(logits, options.temperature, random.uniform(static_cast<uint64_t>(i)));
     on_token(token);
     if (token == options.end_token || i + 1 == options.tokens) return;

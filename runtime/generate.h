@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <span>
+#include <vector>
 
 #include "runtime/step.h"
 
@@ -11,7 +12,8 @@ struct GenerateOptions {
   int64_t tokens = 128;      ///< at most so many new ones
   double temperature = 0.8;  ///< 0: always the likeliest
   uint64_t seed = 1;
-  int32_t end_token = -1;  ///< stops after it; -1: never
+  int32_t end_token = -1;      ///< stops after it; -1: never
+  std::vector<bool> drawable;  ///< [ids] which ids may be drawn, larger ones may not; empty: all
 };
 
 /// Continues `prompt` (at least one token) with a key-value cache and hands each new token to `on_token`. The draw of

@@ -8,14 +8,19 @@
 namespace sluice {
 namespace {
 
+std::optional<DataMeta> read_meta_or_warn(const std::string& prefix) {
+  std::optional<DataMeta> meta = read_meta(prefix);
+  if (!meta) {
+    LOG(WARNING) << prefix << ".meta.json is missing: its tokenizer is not known; token ids are still checked";
+  }
+  return meta;
+}
+
 /// Checks a set's meta file against the tokenizer and the model.
 void check_set(const std::string& prefix, const ModelConfig& model, const std::string& tokenizer_spec,
                const Tokenizer* tokenizer, std::optional<uint64_t>& common_xxh3) {
-  const std::optional<DataMeta> meta = read_meta(prefix);
-  if (!meta) {
-    LOG(WARNING) << prefix << ".meta.json is missing: its tokenizer is not known; token ids are still checked";
-    return;
-  }
+  const std::optional<DataMeta> meta = read_meta_or_warn(prefix);
+  if (!meta) return;
   ENSURE(meta->vocab <= model.vocab_size(), prefix, ": its tokenizer has ", meta->vocab,
          " ids, more than model.vocab_size=", model.vocab_size());
   if (tokenizer) check_tokenizer(prefix, *meta, tokenizer_spec, tokenizer->xxh3());
@@ -52,11 +57,14 @@ RunData::RunData(const TrainConfig& config) {
   }
 }
 
-int64_t text_bytes(const std::string& prefix, const IndexedDataset& set, const Tokenizer& tokenizer) {
-  const std::optional<DataMeta> meta = read_meta(prefix);
-  if (!meta) return count_text_bytes(set, tokenizer);
-  check_tokenizer(prefix, *meta, "the checkpoint's tokenizer.json", tokenizer.xxh3());
-  return meta->bytes;
+int64_t text_bytes(const std::string& prefix, const IndexedDataset& set, const Tokenizer* tokenizer) {
+  if (const std::optional<DataMeta> meta = read_meta_or_warn(prefix)) {
+    if (tokenizer) check_tokenizer(prefix, *meta, "the checkpoint's tokenizer.json", tokenizer->xxh3());
+    return meta->bytes;
+  }
+  ENSURE(tokenizer, prefix,
+         ".meta.json is missing, and the checkpoint holds no tokenizer to count the bytes of text with");
+  return count_text_bytes(set, *tokenizer);
 }
 
 }  // namespace sluice

@@ -34,8 +34,8 @@ class RunData {
   std::vector<EvaluationSet> evaluation_;
 };
 
-/// Bytes of text that a data set stands for: from its meta file, or by decoding it. Throws Error when the meta file
-/// names another tokenizer than the one given, a checkpoint's.
-int64_t text_bytes(const std::string& prefix, const IndexedDataset& set, const Tokenizer& tokenizer);
+/// Bytes of text that a data set stands for: from its meta file, or by decoding it. `tokenizer` is a checkpoint's, or
+/// null. Throws Error when the meta file names another one, or when there is neither.
+int64_t text_bytes(const std::string& prefix, const IndexedDataset& set, const Tokenizer* tokenizer);
 
 }  // namespace sluice

@@ -1,5 +1,6 @@
 #include "runtime/train.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -67,12 +68,7 @@ class TrainingRun {
   void run() {
     Prefetcher prefetcher(
         data_->training(), [this](int64_t i) { return micro_step_samples(i); }, 0, config_.data().prefetch());
-    for (int64_t step = 1; step <= training_.steps(); ++step) {
-      take_step(step, prefetcher);
-      const bool last = step == training_.steps();
-      const int64_t every = config_.checkpoint().every();
-      if (last || (every > 0 && step % every == 0)) save(step);
-    }
+    for (int64_t step = 1; step <= training_.steps(); ++step) take_step(step, prefetcher);
   }
 
  private:
@@ -99,7 +95,9 @@ class TrainingRun {
   LossScale loss_scale(int64_t step) const {
     const int64_t sequences = batch_size(training_, step);
     LossScale scale;
-    scale.step_targets = data_->training().count_targets(samples_before(training_, step), sequences);
+    // A step may meet only documents of one token.
+    scale.step_targets =
+        std::max<int64_t>(data_->training().count_targets(samples_before(training_, step), sequences), 1);
     scale.micro_step_tokens = micro_step_sequences() * training_.sequence_length();
     scale.micro_steps = sequences / micro_step_sequences();
     return scale;
@@ -116,7 +114,9 @@ class TrainingRun {
       startup_.mark("first step");
       if (world_.rank() == 0) std::fprintf(stderr, "start-up: %s\n", startup_.summary().c_str());
     }
-    if (evaluates_after(step)) evaluate(metrics);
+    // First what cannot be had again.
+    if (due(step, config_.checkpoint().every())) save(step);
+    if (due(step, config_.data().eval_every())) evaluate(metrics);
     if (!metrics_) return;
     metrics_->step(metrics);
     const bool logged = step == 1 || step % config_.logging().every() == 0 || step == training_.steps();
@@ -145,10 +145,8 @@ class TrainingRun {
     return metrics;
   }
 
-  bool evaluates_after(int64_t step) const {
-    const int64_t every = config_.data().eval_every();
-    return step == training_.steps() || (every > 0 && step % every == 0);
-  }
+  /// What happens every so many steps (0: never) happens at the end too.
+  bool due(int64_t step, int64_t every) const { return step == training_.steps() || (every > 0 && step % every == 0); }
 
   void evaluate(StepMetrics& metrics) {
     for (const RunData::EvaluationSet& set : data_->evaluation()) {

@@ -1,5 +1,6 @@
 #include "runtime/validate.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 #include <string>
@@ -29,10 +30,19 @@ class Report {
 
 // Above these no product of two sizes can overflow an int64.
 constexpr int64_t kLargestSize = int64_t{1} << 31;
+constexpr int64_t kMostLayers = 10000;
 
 bool positive(Report& report, const char* field, bool present, int64_t value, int64_t most = kLargestSize) {
   if (!report.check(present, field, " is missing")) return false;
   return report.check(value >= 1 && value <= most, field, "=", value, " must be between 1 and ", most);
+}
+
+void not_negative(Report& report, const char* field, double value) {
+  report.check(std::isfinite(value) && value >= 0, field, "=", value, " must be a finite number, not negative");
+}
+
+void above_zero(Report& report, const char* field, double value) {
+  report.check(std::isfinite(value) && value > 0, field, "=", value, " must be a finite positive number");
 }
 
 void divides(Report& report, const char* field, int64_t value, const char* by_field, int64_t by) {
@@ -63,13 +73,13 @@ void check_moe(Report& report, const MoeConfig& moe) {
     report.check(moe.top_k() <= moe.num_experts(), "model.moe.top_k=", moe.top_k(),
                  " is more than model.moe.num_experts=", moe.num_experts());
   }
-  report.check(moe.balance_coef() >= 0, "model.moe.balance_coef=", moe.balance_coef(), " must not be negative");
-  report.check(moe.z_coef() >= 0, "model.moe.z_coef=", moe.z_coef(), " must not be negative");
+  not_negative(report, "model.moe.balance_coef", moe.balance_coef());
+  not_negative(report, "model.moe.z_coef", moe.z_coef());
 }
 
 void check_model(Report& report, const ModelConfig& m) {
   positive(report, "model.hidden_size", m.has_hidden_size(), m.hidden_size(), kMaxNormWidth);
-  positive(report, "model.num_layers", m.has_num_layers(), m.num_layers());
+  positive(report, "model.num_layers", m.has_num_layers(), m.num_layers(), kMostLayers);
   positive(report, "model.vocab_size", m.has_vocab_size(), m.vocab_size());
   const bool heads =
       positive(report, "model.num_attention_heads", m.has_num_attention_heads(), m.num_attention_heads());
@@ -87,9 +97,9 @@ void check_model(Report& report, const ModelConfig& m) {
   } else {
     positive(report, "model.intermediate_size", m.has_intermediate_size(), m.intermediate_size());
   }
-  report.check(m.rms_norm_eps() > 0, "model.rms_norm_eps=", m.rms_norm_eps(), " must be positive");
-  report.check(m.rope_theta() > 0, "model.rope_theta=", m.rope_theta(), " must be positive");
-  report.check(m.init_std() >= 0, "model.init_std=", m.init_std(), " must not be negative");
+  above_zero(report, "model.rms_norm_eps", m.rms_norm_eps());
+  above_zero(report, "model.rope_theta", m.rope_theta());
+  not_negative(report, "model.init_std", m.init_std());
   if (m.has_mup())
     positive(report, "model.mup.base_hidden_size", m.mup().has_base_hidden_size(), m.mup().base_hidden_size());
   check_gates(report, m);
@@ -116,9 +126,15 @@ void check_batch(Report& report, const char* field, int64_t global, const Traini
 void check_training(Report& report, const TrainConfig& config, bool mesh_ok) {
   const TrainingConfig& t = config.training();
   positive(report, "training.steps", t.has_steps(), t.steps());
-  positive(report, "training.sequence_length", t.has_sequence_length(), t.sequence_length());
+  const bool length = positive(report, "training.sequence_length", t.has_sequence_length(), t.sequence_length());
   const bool micro = positive(report, "training.micro_batch_size", t.has_micro_batch_size(), t.micro_batch_size());
   const bool global = positive(report, "training.global_batch_size", t.has_global_batch_size(), t.global_batch_size());
+  if (micro && length) {
+    report.check(tokens_fit(config.model(), t.micro_batch_size(), t.sequence_length()),
+                 "training.micro_batch_size=", t.micro_batch_size(),
+                 " times training.sequence_length=", t.sequence_length(),
+                 " (times model.moe.top_k) must stay below 2^31");
+  }
   if (micro && global && mesh_ok) {
     check_batch(report, "training.global_batch_size", t.global_batch_size(), t, config.mesh());
     int64_t last = 0;
@@ -144,19 +160,19 @@ void check_training(Report& report, const TrainConfig& config, bool mesh_ok) {
 
 void check_optimizer(Report& report, const OptimizerConfig& o, int64_t steps) {
   report.check(o.has_lr(), "optimizer.lr is missing");
-  report.check(o.lr() >= 0 && std::isfinite(o.lr()), "optimizer.lr=", o.lr(), " must be a finite number, not negative");
+  not_negative(report, "optimizer.lr", o.lr());
   report.check(o.min_lr() >= 0 && o.min_lr() <= o.lr(), "optimizer.min_lr=", o.min_lr(),
                " must be between 0 and optimizer.lr=", o.lr());
   report.check(o.warmup_steps() >= 0 && o.warmup_steps() <= steps, "optimizer.warmup_steps=", o.warmup_steps(),
                " must be between 0 and training.steps=", steps);
-  report.check(o.weight_decay() >= 0, "optimizer.weight_decay=", o.weight_decay(), " must not be negative");
+  not_negative(report, "optimizer.weight_decay", o.weight_decay());
   report.check(o.beta1() >= 0 && o.beta1() < 1, "optimizer.beta1=", o.beta1(), " must be in [0, 1)");
   report.check(o.beta2() >= 0 && o.beta2() < 1, "optimizer.beta2=", o.beta2(), " must be in [0, 1)");
-  report.check(o.epsilon() > 0, "optimizer.epsilon=", o.epsilon(), " must be positive");
-  report.check(o.clip() >= 0, "optimizer.clip=", o.clip(), " must not be negative");
+  above_zero(report, "optimizer.epsilon", o.epsilon());
+  not_negative(report, "optimizer.clip", o.clip());
   report.check(o.zero_stage() == 0, "optimizer.zero_stage=", o.zero_stage(), " is not built yet; use 0");
   if (o.has_decay_steps()) {
-    report.check(o.decay_steps() >= 0 && o.decay_steps() + o.warmup_steps() <= steps,
+    report.check(o.decay_steps() >= 0 && o.decay_steps() <= steps - o.warmup_steps(),
                  "optimizer.decay_steps=", o.decay_steps(), " and optimizer.warmup_steps=", o.warmup_steps(),
                  " do not fit training.steps=", steps);
   }
@@ -175,10 +191,19 @@ void check_data(Report& report, const DataConfig& d) {
     report.check(names.insert(d.eval(i).name()).second, "data.eval[", i, "].name=", d.eval(i).name(),
                  " is there twice");
   }
+  report.check(d.eval_every() >= 0, "data.eval_every=", d.eval_every(), " must not be negative");
+  report.check(d.eval_windows() >= 0, "data.eval_windows=", d.eval_windows(), " must not be negative");
   report.check(d.prefetch() >= 1 && d.prefetch() <= 64, "data.prefetch=", d.prefetch(), " must be between 1 and 64");
 }
 
 }  // namespace
+
+bool tokens_fit(const ModelConfig& model, int64_t sequences, int64_t length) {
+  const int64_t slots = model.has_moe() ? std::max<int64_t>(model.moe().top_k(), 1) : 1;
+  int64_t rows = 0;
+  return !__builtin_mul_overflow(sequences, length, &rows) && !__builtin_mul_overflow(rows, slots, &rows) &&
+         rows < kLargestSize;
+}
 
 void validate_model(const ModelConfig& model) {
   Report report;
@@ -194,6 +219,8 @@ void validate_training(TrainConfig& config, int world_size) {
   check_optimizer(report, config.optimizer(), config.training().steps());
   check_data(report, config.data());
   report.check(config.logging().every() >= 1, "logging.every=", config.logging().every(), " must be at least 1");
+  report.check(config.checkpoint().every() >= 0, "checkpoint.every=", config.checkpoint().every(),
+               " must not be negative");
   report.check(config.checkpoint().keep() >= 1, "checkpoint.keep=", config.checkpoint().keep(), " must be at least 1");
   report.check(config.cpu().threads() >= 1 && config.cpu().threads() <= 1024, "cpu.threads=", config.cpu().threads(),
                " must be between 1 and 1024");

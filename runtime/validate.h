@@ -8,6 +8,9 @@ namespace sluice {
 /// field and what would be right.
 void validate_model(const ModelConfig& model);
 
+/// Whether so many sequences of this length can be computed at a time: indices of tokens and of routed rows are int32.
+bool tokens_fit(const ModelConfig& model, int64_t sequences, int64_t length);
+
 /// validate_model, and everything that training adds. Fills in what has a default that depends on other fields
 /// (mesh.dp, optimizer.decay_steps).
 void validate_training(TrainConfig& config, int world_size);

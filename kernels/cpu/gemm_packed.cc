@@ -5,9 +5,9 @@
 #include "kernels/core/thread_pool.h"
 #include "kernels/cpu/gemm_tile_avx512.h"
 
-// The five loops of a blocked product: blocks of columns and of k (their part of b stays in the second-level cache, the
-// part of one tile in the first), of rows (a block of a beside it in the second level), then tiles. Leaning on the last
-// level instead halves the speed.
+// The loops of a blocked product: of k, then of columns (their part of b stays in the second-level cache, the part of
+// one tile in the first), of rows (a block of a beside it in the second level), then tiles. Leaning on the last level
+// instead halves the speed. All rows of a are packed once a block of k, not again for every block of columns.
 namespace sluice::cpu::SLUICE_CPU_NAMESPACE {
 namespace {
 
@@ -16,9 +16,10 @@ constexpr int64_t kBlockRows = 12 * kTileRows;
 constexpr int64_t kBlockColumns = 12 * kTileColumns;
 // Transposing stores write whole vectors past the end of a panel.
 constexpr int64_t kSlack = 64;
-constexpr int64_t kPackedA = kBlockRows * kBlockK + kSlack;
 constexpr int64_t kPackedB = kBlockColumns * kBlockK + kSlack;
-static_assert((kPackedA + kPackedB) * 4 <= ThreadPool::kWorkspaceBytes);
+constexpr int64_t kPackedA = ThreadPool::kWorkspaceBytes / 4 - kPackedB;
+constexpr int64_t kPackedRows = (kPackedA - kSlack) / kBlockK / kBlockRows * kBlockRows;
+static_assert(kPackedRows > 0);
 
 int64_t smaller(int64_t x, int64_t y) { return x < y ? x : y; }
 
@@ -94,15 +95,18 @@ void packed_gemm(void* workspace, bool a_transposed, bool b_transposed, int64_t 
                  int64_t lda, const float* b, int64_t ldb, bool accumulate, float* c, int64_t ldc) {
   float* packed_b = static_cast<float*>(workspace);
   float* packed_a = packed_b + kPackedB;
-  for (int64_t j = 0; j < n; j += kBlockColumns) {
-    const int64_t columns = smaller(kBlockColumns, n - j);
+  for (int64_t first = 0; first < m; first += kPackedRows) {
+    const int64_t end = smaller(m, first + kPackedRows);
     for (int64_t l = 0; l < k; l += kBlockK) {
       const int64_t depth = smaller(kBlockK, k - l);
-      pack_b(b_transposed, b_transposed ? b + j * ldb + l : b + l * ldb + j, ldb, columns, depth, packed_b);
-      for (int64_t i = 0; i < m; i += kBlockRows) {
-        const int64_t rows = smaller(kBlockRows, m - i);
-        pack_a(a_transposed, a_transposed ? a + l * lda + i : a + i * lda + l, lda, rows, depth, packed_a);
-        multiply_block(rows, columns, depth, packed_a, packed_b, c + i * ldc + j, ldc, accumulate || l > 0);
+      pack_a(a_transposed, a_transposed ? a + l * lda + first : a + first * lda + l, lda, end - first, depth, packed_a);
+      for (int64_t j = 0; j < n; j += kBlockColumns) {
+        const int64_t columns = smaller(kBlockColumns, n - j);
+        pack_b(b_transposed, b_transposed ? b + j * ldb + l : b + l * ldb + j, ldb, columns, depth, packed_b);
+        for (int64_t i = first; i < end; i += kBlockRows) {
+          multiply_block(smaller(kBlockRows, end - i), columns, depth, packed_a + (i - first) * depth, packed_b,
+                         c + i * ldc + j, ldc, accumulate || l > 0);
+        }
       }
     }
   }

@@ -1,5 +1,6 @@
 #include "runtime/checkpoint/reader.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/core/error.h"
@@ -83,19 +84,26 @@ void CheckpointReader::read(const ParameterRecord& record, Piece::Kind kind, Ten
   const auto found = pieces_.find({record.name, kind});
   ENSURE(found != pieces_.end(), folder_, ": holds no ", kind_name(kind), " of ", record.name);
   INVARIANT(holds_everything(record), "reading a part of ", record.name);
-  int64_t read = 0;
+  std::vector<std::pair<int64_t, int64_t>> ranges;  // of the whole parameter, [begin, end)
   for (const Piece* piece : found->second) {
     const bool same_shape = std::equal(piece->global_shape().begin(), piece->global_shape().end(),
                                        record.global_shape.begin(), record.global_shape.end());
     ENSURE(same_shape, folder_, ": ", record.name, " has another shape than the model's");
-    read_piece(*piece, record, flat);
-    read += piece->flat_count();
+    read_piece(*piece, record, flat, ranges);
   }
-  ENSURE(read == record.global_count(), folder_, ": holds ", read, " of the ", record.global_count(), " elements of ",
-         record.name);
+  std::sort(ranges.begin(), ranges.end());
+  int64_t covered = 0;
+  for (const auto& [begin, end] : ranges) {
+    ENSURE(begin == covered, folder_, ": ", record.name, ": its pieces ", begin < covered ? "overlap" : "leave a gap",
+           " at element ", std::min(begin, covered));
+    covered = end;
+  }
+  ENSURE(covered == record.global_count(), folder_, ": holds ", covered, " of the ", record.global_count(),
+         " elements of ", record.name);
 }
 
-void CheckpointReader::read_piece(const Piece& piece, const ParameterRecord& record, Tensor flat) {
+void CheckpointReader::read_piece(const Piece& piece, const ParameterRecord& record, Tensor flat,
+                                  std::vector<std::pair<int64_t, int64_t>>& ranges) {
   const SafetensorsFile& file = shard(piece.file());
   const std::string_view bytes = file.bytes(file.find(piece.tensor()));
   ENSURE(static_cast<int64_t>(bytes.size()) == piece.bytes(), file.path(), ": tensor \"", piece.tensor(), "\" has ",
@@ -109,6 +117,7 @@ void CheckpointReader::read_piece(const Piece& piece, const ParameterRecord& rec
   for_each_run(record.global_shape, boxes_of(piece), [&](int64_t global, int64_t count) {
     const int64_t from = std::max(at, piece.flat_begin()), to = std::min(at + count, end);
     if (from < to) {
+      ranges.emplace_back(global + from - at, global + to - at);
       copy_elements(bytes.data() + (from - piece.flat_begin()) * element_bytes, piece.dtype(), to - from,
                     flat.rows(record.flat_begin + global + from - at, to - from));
     }

@@ -28,7 +28,9 @@ class CheckpointReader {
 
  private:
   const SafetensorsFile& shard(const std::string& file);
-  void read_piece(const Piece& piece, const ParameterRecord& record, Tensor flat);
+  /// Adds the ranges of the whole parameter that it has read.
+  void read_piece(const Piece& piece, const ParameterRecord& record, Tensor flat,
+                  std::vector<std::pair<int64_t, int64_t>>& ranges);
 
   std::string folder_;
   Manifest manifest_;

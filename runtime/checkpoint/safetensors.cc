@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/core/error.h"
+#include "runtime/files/json_depth.h"
 
 namespace sluice {
 namespace {
@@ -89,7 +90,7 @@ SafetensorsFile::SafetensorsFile(const std::string& path) : file_(path) {
   const std::string_view bytes = file_.bytes();
   const uint64_t length = header_length(bytes, path);
   data_begin_ = kLengthBytes + length;
-  const nlohmann::json header = nlohmann::json::parse(bytes.substr(kLengthBytes, length), nullptr, false);
+  const nlohmann::json header = nlohmann::json::parse(bytes.substr(kLengthBytes, length), depth_limit(path), false);
   ENSURE(header.is_object(), path, ": the header is not a JSON object");
   for (const auto& [name, value] : header.items()) {
     if (name == "__metadata__") {

@@ -114,8 +114,8 @@ class Trainer {
 }  // namespace
 
 TokenizerSpec train_bpe(const WordCounts& words, int64_t vocab_size, const std::string& split_regex) {
-  ENSURE(vocab_size >= 257 && vocab_size <= (1 << 24), "--vocab: expected 257 (256 bytes and end of document) to ",
-         1 << 24, ", got ", vocab_size);
+  ENSURE(vocab_size >= 257 && vocab_size <= kLargestVocabulary,
+         "--vocab: expected 257 (256 bytes and end of document) to ", kLargestVocabulary, ", got ", vocab_size);
   TokenizerSpec spec = bytes_tokenizer_spec();
   std::string eod = std::move(spec.tokens.back());
   spec.tokens.pop_back();

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/core/error.h"
+#include "runtime/files/json_depth.h"
 #include "runtime/files/mapped_file.h"
 #include "runtime/files/output_file.h"
 
@@ -43,7 +44,7 @@ std::optional<DataMeta> read_meta(const std::string& prefix) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) return std::nullopt;
   const MappedFile mapped(path);
-  const nlohmann::json file = nlohmann::json::parse(mapped.bytes(), nullptr, false);
+  const nlohmann::json file = nlohmann::json::parse(mapped.bytes(), depth_limit(path), false);
   ENSURE(file.is_object(), path, ": expected a JSON object");
   DataMeta meta;
   const std::string hash = file.value("tokenizer_xxh3", nlohmann::json()).is_string()

@@ -11,7 +11,7 @@ namespace sluice {
 EvaluationData::EvaluationData(const std::string& prefix, int64_t length, int64_t vocab_size)
     : set_(prefix), length_(length), vocab_size_(vocab_size) {
   ENSURE(length >= 1, "window length: expected 1 or more, got ", length);
-  ENSURE(set_.tokens() >= 2, prefix, ".bin: holds ", set_.tokens(), " tokens, expected at least 2");
+  ENSURE(set_.targets() >= 1, prefix, ".idx: no document has two tokens, so there is nothing to predict");
   // The last token is a target only.
   windows_ = (set_.tokens() - 1 + length_ - 1) / length_;
 }

@@ -102,6 +102,12 @@ int64_t IndexedDataset::sequence_start(int64_t i) const {
 
 int64_t IndexedDataset::document_start(int64_t d) const { return sequence_start(load<int64_t>(document_index_, d)); }
 
+int64_t IndexedDataset::targets() const {
+  int64_t targets = tokens_;
+  for (int64_t d = 0; d < documents_; ++d) targets -= document_start(d + 1) > document_start(d);
+  return targets;
+}
+
 int64_t IndexedDataset::document_of(int64_t token) const {
   int64_t low = 0, high = documents_;
   while (high - low > 1) {

@@ -23,6 +23,8 @@ class IndexedDataset {
 
   /// First token of document `d` in the stream of all tokens; tokens() for d = documents().
   int64_t document_start(int64_t d) const;
+  /// Tokens that another one of their document precedes: what can be predicted.
+  int64_t targets() const;
   /// The document that token `token` < tokens() belongs to.
   int64_t document_of(int64_t token) const;
 

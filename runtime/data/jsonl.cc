@@ -3,6 +3,7 @@
 #include "kernels/core/error.h"
 #include "runtime/data/corpus.h"
 #include "runtime/data/utf8.h"
+#include "runtime/files/json_depth.h"
 
 namespace sluice {
 namespace {
@@ -44,7 +45,7 @@ std::string restore_stray_bytes(std::string_view text) {
 }
 
 std::string parse_text(const std::string& line, const std::string& where) {
-  nlohmann::json object = nlohmann::json::parse(line, nullptr, false);
+  nlohmann::json object = nlohmann::json::parse(line, depth_limit(where), false);
   ENSURE(object.is_object(), where, ": expected a JSON object, got ", line.substr(0, 60));
   const auto text = object.find("text");
   ENSURE(text != object.end() && text->is_string(), where, ": text: expected a string, ",

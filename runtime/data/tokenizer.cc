@@ -55,6 +55,12 @@ int32_t Tokenizer::vocab_size() const { return static_cast<int32_t>(tables_->spe
 
 int32_t Tokenizer::eod() const { return tables_->spec.eod; }
 
+std::vector<bool> Tokenizer::present() const {
+  std::vector<bool> present;
+  for (const std::string& token : tables_->spec.tokens) present.push_back(!token.empty());
+  return present;
+}
+
 Tokenizer load_tokenizer(const std::string& spec) { return Tokenizer(read_spec(spec), spec); }
 
 uint64_t tokenizer_xxh3(const std::string& spec) { return hash_of(read_spec(spec)); }

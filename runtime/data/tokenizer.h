@@ -25,6 +25,8 @@ class Tokenizer {
   int32_t vocab_size() const;
   /// The id that ends a document.
   int32_t eod() const;
+  /// [vocab_size] whether there is a token of that id.
+  std::vector<bool> present() const;
   /// Of file_text(); tells whether data and run use the same tokenizer.
   uint64_t xxh3() const { return xxh3_; }
   /// The file, to be kept with a checkpoint; Tokenizer(file_text(), name) gives an equal tokenizer.

@@ -8,14 +8,12 @@
 #include "runtime/data/byte_alphabet.h"
 #include "runtime/data/split_pattern.h"
 #include "runtime/data/tokenizer_spec.h"
+#include "runtime/files/json_depth.h"
 
 namespace sluice {
 namespace {
 
 using Json = nlohmann::json;
-
-// Far above any vocabulary; a table of all ids is made.
-constexpr int64_t kLargestId = int64_t{1} << 21;
 
 /// Reads one file; every message begins with its name and the field.
 class Reader {
@@ -61,7 +59,7 @@ class Reader {
   }
 
   int32_t read_id(const Json& value, const std::string& path) const {
-    ENSURE(value.is_number_integer() && value >= 0 && value < kLargestId, name_, ": ", path,
+    ENSURE(value.is_number_integer() && value >= 0 && value < kLargestVocabulary, name_, ": ", path,
            ": expected an id of 0 or more, got ", value.dump());
     return value.get<int32_t>();
   }
@@ -191,7 +189,7 @@ class Reader {
 
 TokenizerSpec parse_tokenizer_json(std::string_view text, const std::string& name) {
   try {
-    const Json file = Json::parse(text);
+    const Json file = Json::parse(text, depth_limit(name));
     return Reader(file, name).read();
   } catch (const Json::exception& e) {
     throw Error(concat(name, ": not a tokenizer.json: ", e.what()), __FILE__, __LINE__);

@@ -23,6 +23,9 @@ struct AddedToken {
 /// What ends a document in every vocabulary known here.
 inline constexpr const char* kEndOfDocument = "<|endoftext|>";
 
+/// Ids of a tokenizer are below it: far above any vocabulary, and a table of all ids can be made.
+inline constexpr int64_t kLargestVocabulary = int64_t{1} << 21;
+
 /// A byte-level BPE tokenizer as data, whatever file it came from.
 struct TokenizerSpec {
   std::vector<std::string> tokens;  ///< bytes of each id; empty: no such id

@@ -26,6 +26,8 @@ TrainingData::TrainingData(const std::vector<DataSource>& sources, uint64_t seed
     const int64_t tokens = sets_.back().tokens();
     ENSURE(tokens > length_, sources[k].prefix, ".bin: holds ", tokens, " tokens, expected at least ", length_ + 1,
            " (training.sequence_length + 1)");
+    ENSURE(sets_.back().targets() >= 1, sources[k].prefix,
+           ".idx: no document has two tokens, so there is nothing to predict");
     // As many as fit behind every offset, so that all epochs are equally long.
     windows_.push_back(std::max<int64_t>(1, (tokens - length_) / length_));
     random_.emplace_back(seed, concat("data.train.", k));

@@ -85,6 +85,7 @@ std::string merge_text(const std::string& text, const std::string& origin, Messa
   TextFormat::Parser parser;
   parser.RecordErrorsTo(&problems);
   parser.AllowUnknownField(true);
+  parser.SetRecursionLimit(100);
   const bool ok = parser.MergeFromString(text, &message);
   if (!ok && problems.lines().empty()) return origin + ": not in proto2 text format";
   return problems.lines();

@@ -7,12 +7,13 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/core/error.h"
+#include "runtime/files/json_depth.h"
 
 namespace sluice {
 namespace {
 
 int64_t step_of(const std::string& line, const std::string& path, int line_number) {
-  const nlohmann::json object = nlohmann::json::parse(line, nullptr, false);
+  const nlohmann::json object = nlohmann::json::parse(line, depth_limit(path), false);
   ENSURE(object.is_object() && object.contains("step") && object["step"].is_number_integer(), path, ":", line_number,
          ": expected a JSON object with an integer `step`");
   return object["step"];

@@ -48,10 +48,10 @@ TEST(EvaluationData, AllLengthsCountTheSameTargets) {
   }
 }
 
-TEST(EvaluationData, NeedsAToken) {
+TEST(EvaluationData, NeedsSomethingToPredict) {
   const TempFolder folder;
-  const std::string prefix = write_set(folder, {{1}});
-  EXPECT_THAT(error_of([&] { EvaluationData(prefix, 4, 300); }), HasSubstr("holds 1 tokens, expected at least 2"));
+  const std::string prefix = write_set(folder, {{1}, {}, {2}});
+  EXPECT_THAT(error_of([&] { EvaluationData(prefix, 4, 300); }), HasSubstr("no document has two tokens"));
 }
 
 TEST(EvaluationData, CountsTheBytesOfTextByDecoding) {

@@ -11,7 +11,7 @@ refused() {
   "$@" > out.txt 2> err.txt || code=$?
   [ "$code" -eq 1 ] || { cat err.txt; fail "$*: exit code $code"; }
   [ "$(grep -c 'error:' err.txt)" -eq 1 ] || { cat err.txt; fail "$*: not one error line"; }
-  grep 'error:' err.txt | grep -qE "$pattern" || { cat err.txt; fail "$*: does not say $pattern"; }
+  grep 'error:' err.txt | grep -qE -e "$pattern" || { cat err.txt; fail "$*: does not say $pattern"; }
   ! grep -qE 'terminate called|Stack trace|\*\*\* ' err.txt || { cat err.txt; fail "$*: a stack trace"; }
 }
 train() { echo "$SLUICE" train --config config.textproto --run run; }
@@ -48,8 +48,29 @@ step=good/checkpoints/step_00000004
 xargs -a documents.txt "$SLUICE" data build --tokenizer other.json --out other >/dev/null 2>&1
 refused 'the tokenizer does not match the data: other.meta.json' "$SLUICE" eval --checkpoint $step --data other
 refused 'already holds a run' "$SLUICE" train --config config.textproto --run good
+cp -r good good2
+head -c 200000 /dev/zero | sed 's/\x0/a{/g' > deep.textproto
 sed 's/^step: 4$/step: 5/' -i $step/manifest.textproto
 refused 'manifest_xxh3 does not match; the file is damaged' "$SLUICE" eval --checkpoint $step --data data
+
+refused 'optimizer.weight_decay=inf must be a finite number' $(train) --set optimizer.weight_decay=inf
+refused 'model.num_layers=2000000000 must be between 1 and' $(train) --set model.num_layers=2000000000
+refused 'data.eval_every=-5 must not be negative' $(train) --set data.eval_every=-5
+refused 'must stay below 2' $(train) --set training.sequence_length=2000000000
+refused '--length .* is too large' "$SLUICE" eval --checkpoint good2/checkpoints/step_00000004 --data data --length 9223372036854775807
+refused 'was not expected: --bogus' "$SLUICE" train --config config.textproto --bogus
+refused 'was not expected: --bogus' mpirun -np 2 "$SLUICE" train --config config.textproto --bogus
+refused 'standard output: cannot write' bash -c '"$0" data info data > /dev/full' "$SLUICE"
+refused 'unknown field "a"|too deep|recursion' "$SLUICE" train --config deep.textproto
+
+sed -i 's/the/eht/' good2/checkpoints/step_00000004/tokenizer.json
+refused 'tokenizer.json: does not match tokenizer_xxh3' "$SLUICE" generate --checkpoint good2/checkpoints/step_00000004 --prompt a
+
+# A set without a meta file is used, with a warning said once.
+cp data.bin bare.bin; cp data.idx bare.idx
+mpirun -np 2 $(train) --set training.steps=4 --set training.micro_batch_size=2 --set data.train[0].prefix=bare 2> err.txt || { cat err.txt; fail "data without a meta file"; }
+[ "$(grep -c 'bare.meta.json is missing' err.txt)" -eq 1 ] || { cat err.txt; fail "not one warning of a missing meta file"; }
+rm -rf run
 
 printf 'caf\351 \377\376 \303\251\n' > latin1.txt
 "$SLUICE" data build --tokenizer bytes --out latin1 latin1.txt > /dev/null 2>&1 || fail "invalid UTF-8 is refused"

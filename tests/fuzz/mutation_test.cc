@@ -69,6 +69,14 @@ TEST_P(Parser, RefusesOrTakesWhateverComes) {
   }
 }
 
+TEST_P(Parser, RefusesDeepNesting) {
+  for (const char* level : {"[", "{\"a\":", "{\"normalizer\":[", "a{", "model{"}) {
+    std::string bytes;
+    for (int i = 0; i < 100'000; ++i) bytes += level;
+    EXPECT_TRUE(survives(GetParam(), bytes)) << level;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(, Parser, testing::ValuesIn(fuzz_targets()),
                          [](const testing::TestParamInfo<FuzzTarget>& info) { return info.param.name; });
 

@@ -96,6 +96,16 @@ TEST_F(Generate, TheEndTokenEndsTheText) {
   EXPECT_EQ(generate_from({1, 2}, options), std::vector<int32_t>(all.begin(), end + 1));
 }
 
+TEST_F(Generate, OnlyIdsThatMayBeDrawnAre) {
+  GenerateOptions options;
+  options.tokens = 24;
+  options.temperature = 3;
+  options.drawable = {false, true, true, false, true};
+  for (const int32_t token : generate_from({1, 2}, options)) {
+    EXPECT_TRUE(token == 1 || token == 2 || token == 4) << token;
+  }
+}
+
 TEST_F(Generate, AnEmptyPromptIsRefused) { EXPECT_THROW(generate_from({}, {}), Error); }
 
 }  // namespace

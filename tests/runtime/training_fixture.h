@@ -80,6 +80,8 @@ class TinyRun {
   std::vector<double> weights() { return values(model_.weights); }
   ModelState& model() { return model_; }
   const ActivationMemory& memory() const { return step_.memory(); }
+  const Transformer& transformer() const { return transformer_; }
+  Stream& stream() { return stream_; }
 
  private:
   void make_batches() {
