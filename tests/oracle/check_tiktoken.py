@@ -59,7 +59,7 @@ def main():
     equal = True
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        sluice(options.sluice, "data", "tokenizer", "--vocab", 2048, "--out", folder / "trained.json", *options.text)
+        sluice(options.sluice, "data", "tokenizer", "--vocab", 1024, "--out", folder / "trained.json", *options.text)
         files = dict(ranks.split("=", 1) for ranks in options.ranks)
         jobs = list(files.items())
         for family in patterns():

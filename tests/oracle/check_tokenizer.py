@@ -51,7 +51,7 @@ def main():
             "e\u0301 \uac00\u1100\u1161 \u4f60\u597d\u4e16\u754c \U0001f600\U0001f468\u200d\U0001f469 a\u0085b \u1680c \ufeffd\u200b  ".encode()
         )
         ours, theirs = folder / "ours.json", folder / "theirs.json"
-        sluice(options.sluice, "data", "tokenizer", "--vocab", 2048, "--out", ours, *options.text)
+        sluice(options.sluice, "data", "tokenizer", "--vocab", 1024, "--out", ours, *options.text)
         train_gpt2_like(options.text, theirs)
         for tokenizer in [ours, theirs, *options.tokenizer]:
             reference = tokenizers.Tokenizer.from_file(str(tokenizer))
