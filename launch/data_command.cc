@@ -103,7 +103,7 @@ void run_data_info(const std::string& prefix, bool json) {
     info["bytes"] = meta->bytes;
   }
   if (json) {
-    fmt::print("{}\n", info.dump());
+    fmt::print("{}\n", info.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
     return;
   }
   for (const auto& [name, value] : info.items()) {

@@ -38,7 +38,7 @@ void print_json(const std::vector<SetScore>& scores, double mean_loss, double me
                            {"bytes", score.bytes}});
   }
   out["mean"] = {{"loss", mean_loss}, {"perplexity", std::exp(mean_loss)}, {"bits_per_byte", mean_bits_per_byte}};
-  fmt::print("{}\n", out.dump());
+  fmt::print("{}\n", out.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
 }
 
 void print_table(const std::vector<SetScore>& scores, double mean_loss, double mean_bits_per_byte) {
