@@ -15,6 +15,7 @@
 #include "runtime/data/split_pattern.h"
 #include "runtime/data/tokenizer.h"
 #include "runtime/files/output_file.h"
+#include "runtime/files/xxh3.h"
 
 namespace sluice {
 namespace {
@@ -99,7 +100,7 @@ void run_data_info(const std::string& prefix, bool json) {
       {"largest_id", largest_id(set, meta ? meta->vocab : std::numeric_limits<int32_t>::max())}};
   if (meta) {
     info["vocab"] = meta->vocab;
-    info["tokenizer_xxh3"] = to_hex(meta->tokenizer_xxh3);
+    info["tokenizer_xxh3"] = hex16(meta->tokenizer_xxh3);
     info["bytes"] = meta->bytes;
   }
   if (json) {

@@ -9,6 +9,7 @@
 #include "runtime/files/json_depth.h"
 #include "runtime/files/mapped_file.h"
 #include "runtime/files/output_file.h"
+#include "runtime/files/xxh3.h"
 
 namespace sluice {
 namespace {
@@ -22,14 +23,8 @@ int64_t read_count(const nlohmann::json& file, const char* field, const std::str
 
 }  // namespace
 
-std::string to_hex(uint64_t value) {
-  std::string text(16, '0');
-  for (size_t i = 0; i < 16; ++i) text[i] = "0123456789abcdef"[value >> (60 - 4 * i) & 15];
-  return text;
-}
-
 void write_meta(const std::string& prefix, const DataMeta& meta) {
-  const nlohmann::ordered_json file = {{"tokenizer_xxh3", to_hex(meta.tokenizer_xxh3)},
+  const nlohmann::ordered_json file = {{"tokenizer_xxh3", hex16(meta.tokenizer_xxh3)},
                                        {"vocab", meta.vocab},
                                        {"documents", meta.documents},
                                        {"tokens", meta.tokens},
@@ -62,7 +57,7 @@ std::optional<DataMeta> read_meta(const std::string& prefix) {
 
 void check_tokenizer(const std::string& prefix, const DataMeta& meta, const std::string& tokenizer, uint64_t xxh3) {
   ENSURE(meta.tokenizer_xxh3 == xxh3, "the tokenizer does not match the data: ", prefix,
-         ".meta.json: tokenizer_xxh3 is ", to_hex(meta.tokenizer_xxh3), ", that of ", tokenizer, " is ", to_hex(xxh3));
+         ".meta.json: tokenizer_xxh3 is ", hex16(meta.tokenizer_xxh3), ", that of ", tokenizer, " is ", hex16(xxh3));
 }
 
 }  // namespace sluice

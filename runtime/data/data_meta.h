@@ -23,7 +23,4 @@ std::optional<DataMeta> read_meta(const std::string& prefix);
 /// Throws Error naming both when the data set was built with another tokenizer than the one whose hash is given.
 void check_tokenizer(const std::string& prefix, const DataMeta& meta, const std::string& tokenizer, uint64_t xxh3);
 
-/// 16 hexadecimal digits.
-std::string to_hex(uint64_t value);
-
 }  // namespace sluice
