@@ -3,7 +3,6 @@
     check_megatron.py SLUICE TEXT...
 """
 
-import argparse
 import base64
 import itertools
 import json
@@ -12,7 +11,7 @@ import string
 import sys
 import tempfile
 
-from common import encode, require, sluice
+from common import argument_parser, encode, require, sluice
 
 numpy = require("numpy")
 torch = require("torch")
@@ -66,10 +65,7 @@ def read_theirs(program, folder):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("sluice")
-    parser.add_argument("text", nargs="+")
-    options = parser.parse_args()
+    options = argument_parser().parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         differences = read_ours(options.sluice, options.text, folder) + read_theirs(options.sluice, folder)

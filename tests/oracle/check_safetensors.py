@@ -3,13 +3,12 @@
     check_safetensors.py SLUICE TEXT...
 """
 
-import argparse
 import pathlib
 import re
 import sys
 import tempfile
 
-from common import require, train_tiny
+from common import argument_parser, require, train_tiny
 
 safetensors = require("safetensors")
 require("numpy")
@@ -26,10 +25,7 @@ def fields(piece):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("sluice")
-    parser.add_argument("text", nargs="+")
-    options = parser.parse_args()
+    options = argument_parser().parse_args()
 
     compared = differences = 0
     with tempfile.TemporaryDirectory() as name:

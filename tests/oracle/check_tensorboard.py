@@ -3,13 +3,12 @@
     check_tensorboard.py SLUICE TEXT...
 """
 
-import argparse
 import json
 import pathlib
 import sys
 import tempfile
 
-from common import require, sluice, train_tiny
+from common import argument_parser, require, sluice, train_tiny
 
 accumulator = require("tensorboard.backend.event_processing.event_accumulator")
 
@@ -23,10 +22,7 @@ def scalars_of(line):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("sluice")
-    parser.add_argument("text", nargs="+")
-    options = parser.parse_args()
+    options = argument_parser().parse_args()
 
     with tempfile.TemporaryDirectory() as name:
         run = train_tiny(options.sluice, options.text, pathlib.Path(name))

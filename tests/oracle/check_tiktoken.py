@@ -4,14 +4,13 @@ trained, with every split expression, and for any genuine file given with --rank
     check_tiktoken.py SLUICE TEXT... [--ranks qwen=qwen.tiktoken]
 """
 
-import argparse
 import base64
 import json
 import pathlib
 import sys
 import tempfile
 
-from common import compare, encode, require, sluice
+from common import argument_parser, compare, encode, require, sluice
 
 tiktoken = require("tiktoken")
 tiktoken_load = require("tiktoken.load")
@@ -50,9 +49,7 @@ def write_ranks(tokenizer_json, path):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("sluice")
-    parser.add_argument("text", nargs="+")
+    parser = argument_parser()
     parser.add_argument("--ranks", action="append", default=[], metavar="FAMILY=FILE")
     options = parser.parse_args()
 

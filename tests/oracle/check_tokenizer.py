@@ -4,12 +4,11 @@ by `tokenizers` (GPT-2 split, NFC, added tokens), and for any file given with --
     check_tokenizer.py SLUICE TEXT... [--tokenizer FILE.json]
 """
 
-import argparse
 import pathlib
 import sys
 import tempfile
 
-from common import compare, encode, require, sluice
+from common import argument_parser, compare, encode, require, sluice
 
 tokenizers = require("tokenizers")
 require("numpy")
@@ -36,9 +35,7 @@ def train_gpt2_like(texts, path):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("sluice")
-    parser.add_argument("text", nargs="+")
+    parser = argument_parser()
     parser.add_argument("--tokenizer", action="append", default=[])
     options = parser.parse_args()
 

@@ -1,6 +1,7 @@
 """What the checks share. They compare the sluice program with independent implementations from PyPI and exit with 77,
 which ctest counts as skipped, when one of those is not installed."""
 
+import argparse
 import importlib
 import subprocess
 import sys
@@ -12,6 +13,14 @@ def require(name):
     except ImportError as error:
         print(f"skipped: {error}")
         sys.exit(77)
+
+
+def argument_parser():
+    """Of SLUICE TEXT..., which every check takes."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("sluice")
+    parser.add_argument("text", nargs="+")
+    return parser
 
 
 def sluice(program, *arguments):
