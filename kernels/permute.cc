@@ -4,19 +4,17 @@
 
 SLUICE_BACKENDS(void permute_plan(Stream& s, Tensor indices, Tensor counts, Tensor offsets, Tensor row_of_slot,
                                   Tensor slot_of_row);
-                void permute_forward(Stream& s, Tensor x, Tensor slot_of_row, int64_t top_k, Tensor rows);
-                void permute_backward(Stream& s, Tensor drows, Tensor row_of_slot, Tensor dx, bool accumulate);
-                void unpermute_forward(Stream& s, Tensor rows, Tensor weights, Tensor row_of_slot, Tensor residual,
-                                       Tensor y);
-                void unpermute_backward(Stream& s, Tensor dy, Tensor rows, Tensor weights, Tensor row_of_slot,
-                                        Tensor drows, Tensor dweights);)
+                void gather_rows(Stream& s, Tensor x, Tensor index, int64_t divisor, Tensor out);
+                void combine_rows(Stream& s, Tensor rows, Tensor row_of_slot, Tensor base, Tensor y);)
 
 namespace sluice {
 namespace {
 
-void check_rows(Tensor rows, Tensor row_of_slot, Tensor tokens) {
-  expect("row_of_slot", row_of_slot, DType::kI32, {tokens.dim(0), row_of_slot.dim(1)});
-  expect("rows", rows, tokens.dtype, {row_of_slot.count(), tokens.dim(1)});
+void check_below(const char* name, Tensor index, int64_t limit) {
+  const int32_t* values = index.as<int32_t>();
+  for (int64_t i = 0; i < index.count(); ++i) {
+    INVARIANT(values[i] >= 0 && values[i] < limit, name, ": row ", values[i], " of ", limit);
+  }
 }
 
 /// The plan writes where the counts say, so they must belong to the indices. `seen` [experts + 1] is scratch.
@@ -48,31 +46,20 @@ void permute_plan(Stream& s, Tensor indices, Tensor counts, Tensor offsets, Tens
   SLUICE_DISPATCH(s, permute_plan(s, indices, counts, offsets, row_of_slot, slot_of_row));
 }
 
-void permute_forward(Stream& s, Tensor x, Tensor slot_of_row, int64_t top_k, Tensor rows) {
-  expect("slot_of_row", slot_of_row, DType::kI32, {x.dim(0) * top_k});
-  expect("rows", rows, x.dtype, {x.dim(0) * top_k, x.dim(1)});
-  SLUICE_DISPATCH(s, permute_forward(s, x, slot_of_row, top_k, rows));
+void gather_rows(Stream& s, Tensor x, Tensor index, int64_t divisor, Tensor out) {
+  INVARIANT(divisor >= 1, "gather_rows: divisor ", divisor);
+  expect("index", index, DType::kI32, {out.dim(0)});
+  expect("out", out, x.dtype, {out.dim(0), x.dim(1)});
+  if (!s.is_cuda()) check_below("index", index, x.dim(0) * divisor);
+  SLUICE_DISPATCH(s, gather_rows(s, x, index, divisor, out));
 }
 
-void permute_backward(Stream& s, Tensor drows, Tensor row_of_slot, Tensor dx, bool accumulate) {
-  check_rows(drows, row_of_slot, dx);
-  SLUICE_DISPATCH(s, permute_backward(s, drows, row_of_slot, dx, accumulate));
-}
-
-void unpermute_forward(Stream& s, Tensor rows, Tensor weights, Tensor row_of_slot, Tensor residual, Tensor y) {
-  check_rows(rows, row_of_slot, y);
-  expect("weights", weights, y.dtype, row_of_slot.shape);
-  if (residual) expect("residual", residual, y.dtype, y.shape);
-  SLUICE_DISPATCH(s, unpermute_forward(s, rows, weights, row_of_slot, residual, y));
-}
-
-void unpermute_backward(Stream& s, Tensor dy, Tensor rows, Tensor weights, Tensor row_of_slot, Tensor drows,
-                        Tensor dweights) {
-  check_rows(rows, row_of_slot, dy);
-  expect("weights", weights, dy.dtype, row_of_slot.shape);
-  expect("drows", drows, dy.dtype, rows.shape);
-  expect("dweights", dweights, dy.dtype, row_of_slot.shape);
-  SLUICE_DISPATCH(s, unpermute_backward(s, dy, rows, weights, row_of_slot, drows, dweights));
+void combine_rows(Stream& s, Tensor rows, Tensor row_of_slot, Tensor base, Tensor y) {
+  expect("row_of_slot", row_of_slot, DType::kI32, {y.dim(0), row_of_slot.dim(1)});
+  expect("rows", rows, y.dtype, {rows.dim(0), y.dim(1)});
+  if (base) expect("base", base, y.dtype, y.shape);
+  if (!s.is_cuda()) check_below("row_of_slot", row_of_slot, rows.dim(0));
+  SLUICE_DISPATCH(s, combine_rows(s, rows, row_of_slot, base, y));
 }
 
 }  // namespace sluice

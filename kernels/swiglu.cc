@@ -2,22 +2,27 @@
 
 #include "kernels/core/backend.h"
 
-SLUICE_BACKENDS(void swiglu_forward(Stream& s, Tensor gu, Tensor y);
-                void swiglu_backward(Stream& s, Tensor dy, Tensor gu, Tensor dgu);)
+SLUICE_BACKENDS(void swiglu_forward(Stream& s, Tensor gu, Tensor weights, Tensor y);
+                void swiglu_backward(Stream& s, Tensor dy, Tensor gu, Tensor weights, Tensor y, Tensor dgu,
+                                     Tensor dweights);)
 
 namespace sluice {
 
-void swiglu_forward(Stream& s, Tensor gu, Tensor y) {
+void swiglu_forward(Stream& s, Tensor gu, Tensor weights, Tensor y) {
   expect("y", y, gu.dtype, {y.dim(0), y.dim(1)});
   expect("gu", gu, gu.dtype, {y.dim(0), 2 * y.dim(1)});
-  SLUICE_DISPATCH(s, swiglu_forward(s, gu, y));
+  if (weights) expect("weights", weights, gu.dtype, {y.dim(0)});
+  SLUICE_DISPATCH(s, swiglu_forward(s, gu, weights, y));
 }
 
-void swiglu_backward(Stream& s, Tensor dy, Tensor gu, Tensor dgu) {
+void swiglu_backward(Stream& s, Tensor dy, Tensor gu, Tensor weights, Tensor y, Tensor dgu, Tensor dweights) {
   expect("dy", dy, gu.dtype, {dy.dim(0), dy.dim(1)});
   expect("gu", gu, gu.dtype, {dy.dim(0), 2 * dy.dim(1)});
+  expect("y", y, gu.dtype, dy.shape);
   expect("dgu", dgu, gu.dtype, gu.shape);
-  SLUICE_DISPATCH(s, swiglu_backward(s, dy, gu, dgu));
+  if (weights) expect("weights", weights, gu.dtype, {dy.dim(0)});
+  if (weights) expect("dweights", dweights, gu.dtype, weights.shape);
+  SLUICE_DISPATCH(s, swiglu_backward(s, dy, gu, weights, y, dgu, dweights));
 }
 
 }  // namespace sluice

@@ -29,6 +29,14 @@ Tensor scope_counts(StepContext& ctx, MoeConfig::BalanceScope scope, Tensor loca
   return local;
 }
 
+/// The router's weight of each row.
+Tensor row_weights(StepContext& ctx, const Routing& routing) {
+  const int64_t rows = routing.slot_of_row.dim(0);
+  const Tensor weights = ctx.scratch.alloc("row_weights", routing.weights.dtype, {rows});
+  gather_rows(ctx.stream, routing.weights.reshaped({rows, 1}), routing.slot_of_row, 1, weights.reshaped({rows, 1}));
+  return weights;
+}
+
 }  // namespace
 
 void route(StepContext& ctx, const ModelConfig& config, int64_t layer, const MlpTensors& p, Tensor x,
@@ -65,36 +73,43 @@ void route(StepContext& ctx, const ModelConfig& config, int64_t layer, const Mlp
 
 void moe_forward(StepContext& ctx, const MlpTensors& p, const Routing& routing, Tensor x, Tensor residual, Tensor y,
                  MoeSaved& saved) {
-  const int64_t rows = routing.slot_of_row.dim(0), top_k = routing.indices.dim(1);
-  const int64_t hidden = x.dim(1), width = p.down_proj.dim(2);
-  saved.rows = ctx.saved.alloc("expert_in", x.dtype, {rows, hidden});
+  const int64_t rows = routing.slot_of_row.dim(0), width = p.down_proj.dim(2);
   saved.gate_up = ctx.saved.alloc("gate_up", x.dtype, {rows, 2 * width});
-  saved.activated = ctx.saved.alloc("activated", x.dtype, {rows, width});
-  saved.expert_out = ctx.saved.alloc("expert_out", x.dtype, {rows, hidden});
-  permute_forward(ctx.stream, x, routing.slot_of_row, top_k, saved.rows);
-  grouped_linear_forward(ctx.stream, saved.rows, p.gate_up_proj, routing.offsets, saved.gate_up);
-  swiglu_forward(ctx.stream, saved.gate_up, saved.activated);
-  grouped_linear_forward(ctx.stream, saved.activated, p.down_proj, routing.offsets, saved.expert_out);
-  unpermute_forward(ctx.stream, saved.expert_out, routing.weights, routing.row_of_slot, residual, y);
+  const ArenaScope scope(ctx.scratch);
+  const Tensor expert_in = ctx.scratch.alloc("expert_in", x.dtype, {rows, x.dim(1)});
+  const Tensor activated = ctx.scratch.alloc("activated", x.dtype, {rows, width});
+  gather_rows(ctx.stream, x, routing.slot_of_row, routing.indices.dim(1), expert_in);
+  grouped_linear_forward(ctx.stream, expert_in, p.gate_up_proj, routing.offsets, saved.gate_up);
+  swiglu_forward(ctx.stream, saved.gate_up, row_weights(ctx, routing), activated);
+  const Tensor expert_out = expert_in;
+  grouped_linear_forward(ctx.stream, activated, p.down_proj, routing.offsets, expert_out);
+  combine_rows(ctx.stream, expert_out, routing.row_of_slot, residual, y);
 }
 
 void moe_backward(StepContext& ctx, const ModelConfig& config, const MlpTensors& p, const Routing& routing, Tensor x,
                   Tensor dy, const LossScale& scale, const MoeSaved& saved, Tensor dx, MlpTensors& grads) {
   const ArenaScope scope(ctx.scratch);
-  Tensor d_weights = ctx.scratch.alloc("d_router_weights", x.dtype, routing.weights.shape);
-  const Tensor d_out = saved.expert_out;
-  unpermute_backward(ctx.stream, dy, saved.expert_out, routing.weights, routing.row_of_slot, d_out, d_weights);
-
-  Tensor d_activated = ctx.scratch.alloc("d_activated", x.dtype, saved.activated.shape);
-  Tensor d_gate_up = ctx.scratch.alloc("d_gate_up", x.dtype, saved.gate_up.shape);
-  grouped_linear_backward_weight(ctx.stream, d_out, saved.activated, routing.offsets, grads.down_proj);
+  const int64_t rows = routing.slot_of_row.dim(0), top_k = routing.indices.dim(1), width = p.down_proj.dim(2);
+  const Tensor d_out = ctx.scratch.alloc("d_expert_out", x.dtype, {rows, x.dim(1)});
+  const Tensor d_activated = ctx.scratch.alloc("d_activated", x.dtype, {rows, width});
+  const Tensor d_row_weights = ctx.scratch.alloc("d_row_weights", x.dtype, {rows});
+  gather_rows(ctx.stream, dy, routing.slot_of_row, top_k, d_out);
   grouped_linear_backward_input(ctx.stream, d_out, p.down_proj, routing.offsets, d_activated);
-  swiglu_backward(ctx.stream, d_activated, saved.gate_up, d_gate_up);
-  grouped_linear_backward_weight(ctx.stream, d_gate_up, saved.rows, routing.offsets, grads.gate_up_proj);
-  const Tensor d_rows = d_out;
-  grouped_linear_backward_input(ctx.stream, d_gate_up, p.gate_up_proj, routing.offsets, d_rows);
-  permute_backward(ctx.stream, d_rows, routing.row_of_slot, dx);
+  const Tensor activated = d_activated, d_gate_up = saved.gate_up;
+  swiglu_backward(ctx.stream, d_activated, saved.gate_up, row_weights(ctx, routing), activated, d_gate_up,
+                  d_row_weights);
+  grouped_linear_backward_weight(ctx.stream, d_out, activated, routing.offsets, grads.down_proj);
 
+  const Tensor expert_in = d_out;
+  gather_rows(ctx.stream, x, routing.slot_of_row, top_k, expert_in);
+  grouped_linear_backward_weight(ctx.stream, d_gate_up, expert_in, routing.offsets, grads.gate_up_proj);
+  const Tensor d_expert_in = expert_in;
+  grouped_linear_backward_input(ctx.stream, d_gate_up, p.gate_up_proj, routing.offsets, d_expert_in);
+  combine_rows(ctx.stream, d_expert_in, routing.row_of_slot, {}, dx);
+
+  const Tensor d_weights = ctx.scratch.alloc("d_router_weights", x.dtype, routing.weights.shape);
+  gather_rows(ctx.stream, d_row_weights.reshaped({rows, 1}), routing.row_of_slot.reshaped({rows}), 1,
+              d_weights.reshaped({rows, 1}));
   RouterGradient gradient;
   gradient.dweights = d_weights;
   gradient.probs = routing.probs;

@@ -18,10 +18,7 @@ struct Routing {
 
 /// What moe_backward needs of the forward pass, beside the routing.
 struct MoeSaved {
-  Tensor rows;        ///< [tokens * top_k, hidden], inputs sorted by expert
-  Tensor gate_up;     ///< [tokens * top_k, 2 * width]
-  Tensor activated;   ///< [tokens * top_k, width]
-  Tensor expert_out;  ///< [tokens * top_k, hidden]
+  Tensor gate_up;  ///< [tokens * top_k, 2 * width], rows sorted by expert
 };
 
 /// Softmax top-k routing of x [tokens, hidden], with the balance and z losses of this layer added to `sums`.
@@ -29,13 +26,14 @@ struct MoeSaved {
 void route(StepContext& ctx, const ModelConfig& config, int64_t layer, const MlpTensors& p, Tensor x,
            const LossScale& scale, StepSums& sums, Routing& routing);
 
-/// Dropless experts, added to the residual: y = residual + sum over a token's experts of weight * expert(x).
+/// Dropless experts, added to the residual: y = residual + sum over a token's experts of weight * expert(x). The weight
+/// multiplies the activation before down_proj, so that the expert's output need not be kept for its gradient.
 ///   x, residual, y  [tokens, hidden]; y may alias residual
 void moe_forward(StepContext& ctx, const MlpTensors& p, const Routing& routing, Tensor x, Tensor residual, Tensor y,
                  MoeSaved& saved);
 
 /// dx [tokens, hidden] out, the gradient of x through experts and router; parameter gradients are added to.
-/// saved.expert_out is overwritten.
+/// saved.gate_up is overwritten.
 void moe_backward(StepContext& ctx, const ModelConfig& config, const MlpTensors& p, const Routing& routing, Tensor x,
                   Tensor dy, const LossScale& scale, const MoeSaved& saved, Tensor dx, MlpTensors& grads);
 

@@ -77,9 +77,9 @@ void bench_elementwise(Stream& s, Buffers& b) {
 
 void bench_activations(Stream& s, Buffers& b) {
   Tensor gu = b.floats({kTokens, 2 * kHidden}), y = b.floats({kTokens, kHidden}),
-         dgu = b.floats({kTokens, 2 * kHidden});
-  measure("swiglu forward", y.count(), 12, [&] { swiglu_forward(s, gu, y); });
-  measure("swiglu backward", y.count(), 20, [&] { swiglu_backward(s, y, gu, dgu); });
+         dgu = b.floats({kTokens, 2 * kHidden}), activated = b.floats({kTokens, kHidden});
+  measure("swiglu forward", y.count(), 12, [&] { swiglu_forward(s, gu, {}, y); });
+  measure("swiglu backward", y.count(), 24, [&] { swiglu_backward(s, y, gu, {}, activated, dgu, {}); });
   const Shape heads{kTokens, 8, kHidden / 8};
   Tensor v = b.floats(heads), z = b.floats(heads), out = b.floats(heads), dz = b.floats(heads);
   GateOp op;
@@ -105,14 +105,10 @@ void bench_routing(Stream& s, Buffers& b) {
 
   Tensor row_of_slot = b.make(DType::kI32, {kTokens, kTopK}), slot_of_row = b.make(DType::kI32, {kTokens * kTopK});
   Tensor x = b.floats({kTokens, kHidden}), rows = b.floats({kTokens * kTopK, kHidden});
-  Tensor drows = b.floats({kTokens * kTopK, kHidden});
   measure("permute plan", indices.count(), 12,
           [&] { permute_plan(s, indices, counts, offsets, row_of_slot, slot_of_row); });
-  measure("permute forward", rows.count(), 8, [&] { permute_forward(s, x, slot_of_row, kTopK, rows); });
-  measure("permute backward", rows.count(), 4, [&] { permute_backward(s, rows, row_of_slot, x); });
-  measure("unpermute forward", rows.count(), 4, [&] { unpermute_forward(s, rows, weights, row_of_slot, {}, x); });
-  measure("unpermute backward", rows.count(), 8,
-          [&] { unpermute_backward(s, x, rows, weights, row_of_slot, drows, dweights); });
+  measure("gather rows", rows.count(), 8, [&] { gather_rows(s, x, slot_of_row, kTopK, rows); });
+  measure("combine rows", rows.count(), 4, [&] { combine_rows(s, rows, row_of_slot, {}, x); });
 }
 
 void bench_vocabulary(Stream& s, Buffers& b) {

@@ -1,6 +1,6 @@
 #include "kernels/permute.h"
 
-#include <gmock/gmock.h>
+#include <numeric>
 
 #include "tests/kernels/kernel_fixture.h"
 #include "tests/reference/complex_step.h"
@@ -85,22 +85,47 @@ TEST_P(Permute, PlanIsAStableSortByExpert) {
   }
 }
 
-TEST_P(Permute, ForwardGathersTokensIntoExpertOrder) {
+TEST_P(Permute, GatherBringsTokensIntoExpertOrder) {
   for_each_case([&](const Assignment& a, int64_t hidden) {
     const Plan plan(stream(), a);
     const TestTensor x = tensor({a.tokens, hidden}, 1), rows(dtype(), {a.tokens * a.top_k, hidden});
-    permute_forward(stream(), x, plan.slot_of_row, a.top_k, rows);
+    gather_rows(stream(), x, plan.slot_of_row, a.top_k, rows);
     EXPECT_EQ(rows.values(), reference::gather(x.values(), Plan::list<int32_t>(plan.slot_of_row),
                                                static_cast<size_t>(a.top_k), static_cast<size_t>(hidden)));
+    const TestTensor back(dtype(), {a.tokens * a.top_k, hidden});
+    gather_rows(stream(), rows, Tensor(plan.row_of_slot).reshaped({a.tokens * a.top_k}), 1, back);
+    std::vector<int32_t> slots(static_cast<size_t>(a.tokens * a.top_k));
+    std::iota(slots.begin(), slots.end(), 0);
+    EXPECT_EQ(back.values(),
+              reference::gather(x.values(), slots, static_cast<size_t>(a.top_k), static_cast<size_t>(hidden)))
+        << "into slot order and back";
   });
 }
 
-TEST_P(Permute, GradientOfTheGatherEqualsTheComplexStep) {
+TEST_P(Permute, CombineEqualsItsEquationWithAndWithoutABase) {
+  for_each_case([&](const Assignment& a, int64_t hidden) {
+    const Plan plan(stream(), a);
+    const Shape shape{a.tokens, hidden};
+    const TestTensor rows = tensor({a.tokens * a.top_k, hidden}, 1), base = tensor(shape, 3), y(dtype(), shape);
+    const auto combined = [&](const std::vector<double>& start) {
+      return reference::combine(start, rows.values(), Plan::list<int32_t>(plan.slot_of_row),
+                                static_cast<size_t>(a.top_k), static_cast<size_t>(hidden));
+    };
+    combine_rows(stream(), rows, plan.row_of_slot, {}, y);
+    EXPECT_LE(relative_l2(y.values(), combined(std::vector<double>(y.values().size()))), tolerance(dtype()));
+    combine_rows(stream(), rows, plan.row_of_slot, base, y);
+    EXPECT_LE(relative_l2(y.values(), combined(base.values())), tolerance(dtype()));
+    combine_rows(stream(), rows, plan.row_of_slot, base, base);
+    EXPECT_TRUE(base.same_bits(y)) << "y in place of the base";
+  });
+}
+
+TEST_P(Permute, GatherAndCombineAreEachOthersGradient) {
   for_each_case([&](const Assignment& a, int64_t hidden) {
     const Plan plan(stream(), a);
     const TestTensor x = tensor({a.tokens, hidden}, 1), drows = tensor({a.tokens * a.top_k, hidden}, 2);
     const TestTensor dx(dtype(), {a.tokens, hidden});
-    permute_backward(stream(), drows, plan.row_of_slot, dx);
+    combine_rows(stream(), drows, plan.row_of_slot, {}, dx);
     const reference::Directions directions(a.tokens * hidden);
     const auto slopes = directions.slopes(x.values(), [&](const std::vector<Complex>& moved) {
       return reference::weighted_sum(
@@ -108,62 +133,16 @@ TEST_P(Permute, GradientOfTheGatherEqualsTheComplexStep) {
                                             static_cast<size_t>(hidden)));
     });
     EXPECT_LE(relative_l2(directions.project(dx.values()), slopes), tolerance(dtype()));
-
-    const TestTensor sum = tensor({a.tokens, hidden}, 3);
-    std::vector<double> want = sum.values();
-    for (size_t i = 0; i < want.size(); ++i) want[i] += dx.values()[i];
-    permute_backward(stream(), drows, plan.row_of_slot, sum, true);
-    EXPECT_LE(relative_l2(sum.values(), want), tolerance(dtype())) << "accumulate";
   });
 }
 
-TEST_P(Permute, CombineEqualsItsEquationWithAndWithoutResidual) {
-  for_each_case([&](const Assignment& a, int64_t hidden) {
-    const Plan plan(stream(), a);
-    const Shape shape{a.tokens, hidden};
-    const TestTensor rows = tensor({a.tokens * a.top_k, hidden}, 1), weights = tensor({a.tokens, a.top_k}, 2);
-    const TestTensor residual = tensor(shape, 3), y(dtype(), shape);
-    const auto combined = [&](const std::vector<double>& start) {
-      return reference::combine(start, rows.values(), weights.values(), Plan::list<int32_t>(plan.slot_of_row),
-                                static_cast<size_t>(a.top_k), static_cast<size_t>(hidden));
-    };
-    unpermute_forward(stream(), rows, weights, plan.row_of_slot, {}, y);
-    EXPECT_LE(relative_l2(y.values(), combined(std::vector<double>(y.values().size()))), 4 * tolerance(dtype()));
-    unpermute_forward(stream(), rows, weights, plan.row_of_slot, residual, y);
-    EXPECT_LE(relative_l2(y.values(), combined(residual.values())), 4 * tolerance(dtype()));
-    unpermute_forward(stream(), rows, weights, plan.row_of_slot, residual, residual);
-    EXPECT_TRUE(residual.same_bits(y)) << "y in place of the residual";
-  });
-}
-
-TEST_P(Permute, GradientsOfTheCombinationEqualTheComplexStep) {
-  for_each_case([&](const Assignment& a, int64_t hidden) {
-    const Plan plan(stream(), a);
-    const Shape wide{a.tokens * a.top_k, hidden}, slots{a.tokens, a.top_k};
-    const TestTensor rows = tensor(wide, 1), weights = tensor(slots, 2), dy = tensor({a.tokens, hidden}, 3);
-    const TestTensor drows(dtype(), wide), dweights(dtype(), slots), dweights_again(dtype(), slots);
-    unpermute_backward(stream(), dy, rows, weights, plan.row_of_slot, drows, dweights);
-
-    const auto loss = [&](const std::vector<Complex>& moved_rows, const std::vector<Complex>& moved_weights) {
-      return reference::weighted_sum(
-          dy.values(), reference::combine(std::vector<Complex>(dy.values().size()), moved_rows, moved_weights,
-                                          Plan::list<int32_t>(plan.slot_of_row), static_cast<size_t>(a.top_k),
-                                          static_cast<size_t>(hidden)));
-    };
-    const auto constant_rows = reference::as_type<Complex>(rows.values()),
-               constant_weights = reference::as_type<Complex>(weights.values());
-    const reference::Directions of_rows(wide.count()), of_weights(slots.count());
-    const auto row_slopes =
-        of_rows.slopes(rows.values(), [&](const auto& moved) { return loss(moved, constant_weights); });
-    const auto weight_slopes =
-        of_weights.slopes(weights.values(), [&](const auto& moved) { return loss(constant_rows, moved); });
-    EXPECT_LE(relative_l2(of_rows.project(drows.values()), row_slopes), tolerance(dtype()));
-    EXPECT_LE(relative_l2(of_weights.project(dweights.values()), weight_slopes), tolerance(dtype()));
-
-    unpermute_backward(stream(), dy, rows, weights, plan.row_of_slot, rows, dweights_again);
-    EXPECT_TRUE(rows.same_bits(drows)) << "drows in place of rows";
-    EXPECT_TRUE(dweights_again.same_bits(dweights));
-  });
+TEST_P(Permute, RefusesARowOutOfRange) {
+  const TestTensor x = tensor({3, 2}, 1), y = tensor({1, 2}, 1), below(std::vector<int32_t>{-1}),
+                   above(std::vector<int32_t>{6});
+  EXPECT_THROW(gather_rows(stream(), x, below, 2, y), Error);
+  EXPECT_THROW(gather_rows(stream(), x, above, 2, y), Error);
+  EXPECT_THROW(combine_rows(stream(), x, Tensor(below).reshaped({1, 1}), {}, y), Error);
+  EXPECT_THROW(combine_rows(stream(), x, Tensor(above).reshaped({1, 1}), {}, y), Error);
 }
 
 TEST_P(Permute, PlanRefusesCountsThatDoNotBelongToTheIndices) {

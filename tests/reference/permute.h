@@ -27,13 +27,12 @@ std::vector<T> gather(const std::vector<T>& x, const std::vector<int32_t>& slots
   return rows;
 }
 
-/// Adds every row, times its slot's weight, to its token in y.
+/// Adds every row to its token in y.
 template <class T>
-std::vector<T> combine(std::vector<T> y, const std::vector<T>& rows, const std::vector<T>& weights,
-                       const std::vector<int32_t>& slots, size_t top_k, size_t hidden) {
+std::vector<T> combine(std::vector<T> y, const std::vector<T>& rows, const std::vector<int32_t>& slots, size_t top_k,
+                       size_t hidden) {
   for (size_t i = 0; i < rows.size(); ++i) {
-    const size_t slot = static_cast<size_t>(slots[i / hidden]);
-    y[slot / top_k * hidden + i % hidden] += weights[slot] * rows[i];
+    y[static_cast<size_t>(slots[i / hidden]) / top_k * hidden + i % hidden] += rows[i];
   }
   return y;
 }
