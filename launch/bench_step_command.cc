@@ -44,17 +44,16 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-void check_bench(TrainConfig& config, int world_size) {
+void check_bench(TrainConfig& config, Session& session) {
   if (!config.data().train_size()) config.mutable_data()->add_train()->set_prefix("unused");
-  validate_training(config, world_size);
+  validate_training(config, session.world().size(), session.cores_per_rank());
 }
 
 }  // namespace
 
 void run_bench_step(const BenchStepOptions& options, Session& session) {
   ProcessGroup& world = session.world();
-  const TrainConfig config =
-      shared_config(world, options.config, [&](TrainConfig& c) { check_bench(c, world.size()); });
+  const TrainConfig config = shared_config(session, options.config, [&](TrainConfig& c) { check_bench(c, session); });
   Compute compute(config.cpu());
   Stream& s = compute.stream();
   const TrainingConfig& training = config.training();

@@ -55,7 +55,7 @@ void print_table(const std::vector<SetScore>& scores, double mean_loss, double m
 
 void run_eval(const EvalOptions& options, Session& session) {
   ProcessGroup& world = session.world();
-  LoadedModel loaded(options.checkpoint, world);
+  LoadedModel loaded(options.checkpoint, session);
   const TrainConfig& config = loaded.config();
   const int64_t length = options.length > 0 ? options.length : config.training().sequence_length();
   const int64_t at_a_time = config.training().micro_batch_size();

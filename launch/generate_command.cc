@@ -15,7 +15,7 @@ void run_generate(const GenerateCommandOptions& options, Session& session) {
   ENSURE(options.tokens >= 1 && options.tokens <= kMostTokens, "--tokens ", options.tokens, " must be between 1 and ",
          kMostTokens);
   ENSURE(options.temperature >= 0, "--temperature ", options.temperature, " must not be negative");
-  LoadedModel loaded(options.checkpoint, session.world());
+  LoadedModel loaded(options.checkpoint, session);
   const Tokenizer& tokenizer = loaded.tokenizer();
   std::vector<int32_t> prompt = tokenizer.encode(options.prompt);
   // A document begins after another one's end.

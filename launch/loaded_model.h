@@ -16,8 +16,8 @@ namespace sluice {
 class LoadedModel {
  public:
   /// Reads configuration, tokenizer and weights of a step folder, verified by checksum. Throws Error naming what is
-  /// missing or damaged. Every rank of `world` calls it.
-  LoadedModel(const std::string& step_dir, ProcessGroup& world);
+  /// missing or damaged. Every rank calls it.
+  LoadedModel(const std::string& step_dir, Session& session);
 
   const TrainConfig& config() const { return config_; }
   /// Throws Error when the checkpoint holds none.

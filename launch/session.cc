@@ -1,7 +1,9 @@
 #include "launch/session.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <sched.h>
+#include <thread>
 
 #include <glog/logging.h>
 
@@ -34,6 +36,11 @@ Session::Session() {
 }
 
 Session::~Session() = default;
+
+int Session::cores_per_rank() const {
+  const int node_cores = static_cast<int>(std::thread::hardware_concurrency());
+  return std::max(1, std::min(usable_cores(), node_cores / std::max(1, ranks_on_this_node())));
+}
 
 Compute::Compute(const CpuConfig& config) : pool_(static_cast<int>(config.threads())) {
   stream_.isa = parse_isa(config.isa());

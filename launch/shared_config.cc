@@ -5,8 +5,9 @@
 
 namespace sluice {
 
-TrainConfig shared_config(ProcessGroup& world, const ConfigOptions& options,
+TrainConfig shared_config(Session& session, const ConfigOptions& options,
                           const std::function<void(TrainConfig&)>& check) {
+  ProcessGroup& world = session.world();
   std::string bytes;
   agree(world, [&] {
     if (world.rank() != 0) return;

@@ -9,7 +9,7 @@ namespace sluice {
 
 /// Rank 0 reads the configuration, applies overrides and checks it; every rank gets the same bytes, or all throw
 /// AgreedError. Every rank calls it.
-TrainConfig shared_config(ProcessGroup& world, const ConfigOptions& options,
+TrainConfig shared_config(Session& session, const ConfigOptions& options,
                           const std::function<void(TrainConfig&)>& check);
 
 }  // namespace sluice

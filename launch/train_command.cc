@@ -25,8 +25,8 @@ std::string default_run_dir(const std::string& config_file) {
 
 void run_train(const TrainOptions& options, Session& session, PhaseTimer& startup) {
   ProcessGroup& world = session.world();
-  const TrainConfig config =
-      shared_config(world, options.config, [&](TrainConfig& c) { validate_training(c, world.size()); });
+  const TrainConfig config = shared_config(
+      session, options.config, [&](TrainConfig& c) { validate_training(c, world.size(), session.cores_per_rank()); });
   const std::string run_dir =
       broadcast_string(world, options.run_dir.empty() ? default_run_dir(options.config.file) : options.run_dir);
   startup.mark("config");

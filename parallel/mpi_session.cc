@@ -12,17 +12,13 @@
 #include "parallel/mpi_call.h"
 
 namespace sluice {
-namespace {
 
-/// Ranks on this node as the launcher tells them, 0 when it does not.
-int local_ranks() {
-  for (const char* name : {"OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_NTASKS_PER_NODE"}) {
+int ranks_on_this_node() {
+  for (const char* name : {"OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_STEP_TASKS_PER_NODE", "SLURM_NTASKS_PER_NODE"}) {
     if (const char* value = std::getenv(name)) return std::atoi(value);
   }
   return 0;
 }
-
-}  // namespace
 
 std::string mpi_error_text(int code) {
   char text[MPI_MAX_ERROR_STRING] = "";
@@ -34,7 +30,7 @@ std::string mpi_error_text(int code) {
 MpiSession::MpiSession() : exceptions_at_start_(std::uncaught_exceptions()) {
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
   // A rank that spins while it waits takes the core that another one needs: a thousand times slower.
-  if (local_ranks() > cores) setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
+  if (ranks_on_this_node() > cores) setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
   int provided = 0;
   MPI_CALL(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided));
   MPI_CALL(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));

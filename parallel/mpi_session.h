@@ -20,6 +20,9 @@ class MpiSession {
   int exceptions_at_start_;
 };
 
+/// Ranks on this node as the launcher tells them, 0 when it does not.
+int ranks_on_this_node();
+
 /// How ranks of one node exchange what they reduce.
 enum class MpiTransport {
   kAuto,      ///< through shared memory when a group lies on one node

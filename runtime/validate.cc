@@ -211,7 +211,8 @@ void validate_model(const ModelConfig& model) {
   report.finish();
 }
 
-void validate_training(TrainConfig& config, int world_size) {
+void validate_training(TrainConfig& config, int world_size, int cores_per_rank) {
+  if (!config.cpu().has_threads()) config.mutable_cpu()->set_threads(cores_per_rank);
   Report report;
   check_model(report, config.model());
   const bool mesh_ok = check_mesh(report, *config.mutable_mesh(), world_size);

@@ -12,7 +12,7 @@ void validate_model(const ModelConfig& model);
 bool tokens_fit(const ModelConfig& model, int64_t sequences, int64_t length);
 
 /// validate_model, and everything that training adds. Fills in what has a default that depends on other fields
-/// (mesh.dp, optimizer.decay_steps).
-void validate_training(TrainConfig& config, int world_size);
+/// (mesh.dp, optimizer.decay_steps) or on the machine (cpu.threads: cores_per_rank).
+void validate_training(TrainConfig& config, int world_size, int cores_per_rank = 1);
 
 }  // namespace sluice

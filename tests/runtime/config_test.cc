@@ -104,6 +104,15 @@ TEST(Validation, AWorldThatDoesNotFitTheMeshSaysWhatWould) {
   EXPECT_THAT(message, HasSubstr("mesh.dp=4 does not match the 2 ranks"));
 }
 
+TEST(Validation, ThreadsAreTheCoresOfARankUnlessSaid) {
+  TrainConfig unsaid = parse_config(small_config(), "test"),
+              said = parse_config(small_config(), "test", {"cpu.threads=1"});
+  validate_training(unsaid, 1, 3);
+  validate_training(said, 1, 3);
+  EXPECT_EQ(unsaid.cpu().threads(), 3);
+  EXPECT_EQ(said.cpu().threads(), 1);
+}
+
 TEST(Validation, WhatIsNotBuiltIsRefused) {
   for (const char* override_text : {"mesh.tp=2", "optimizer.zero_stage=1", "device=CUDA", "precision=BF16",
                                     "model.gates[0].position=G2", "model.gates[0].sharing=HEAD_SHARED"}) {
