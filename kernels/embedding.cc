@@ -2,32 +2,33 @@
 
 #include "kernels/core/backend.h"
 
-SLUICE_BACKENDS(void embedding_forward(Stream& s, Tensor tokens, Tensor w, Tensor y);
-                void embedding_backward(Stream& s, Tensor tokens, Tensor dy, Tensor dw);)
+SLUICE_BACKENDS(void embedding_forward(Stream& s, Tensor tokens, Tensor w, VocabularyPart part, Tensor y);
+                void embedding_backward(Stream& s, Tensor tokens, Tensor dy, VocabularyPart part, Tensor dw);)
 
 namespace sluice {
 namespace {
 
-void check(const Stream& s, Tensor tokens, Tensor w, Tensor y) {
+void check(const Stream& s, Tensor tokens, Tensor w, VocabularyPart part, Tensor y) {
   expect("tokens", tokens, DType::kI32, {y.dim(0)});
   expect("y", y, w.dtype, {y.dim(0), w.dim(1)});
   if (s.is_cuda()) return;
   for (int64_t t = 0; t < tokens.count(); ++t) {
     const int32_t id = tokens.as<int32_t>()[t];
-    ENSURE(id >= 0 && id < w.dim(0), "token id ", id, " at position ", t, " is not below the vocabulary of ", w.dim(0));
+    ENSURE(id >= 0 && id < part.vocab, "token id ", id, " at position ", t, " is not below the vocabulary of ",
+           part.vocab);
   }
 }
 
 }  // namespace
 
-void embedding_forward(Stream& s, Tensor tokens, Tensor w, Tensor y) {
-  check(s, tokens, w, y);
-  SLUICE_DISPATCH(s, embedding_forward(s, tokens, w, y));
+void embedding_forward(Stream& s, Tensor tokens, Tensor w, VocabularyPart part, Tensor y) {
+  check(s, tokens, w, part, y);
+  SLUICE_DISPATCH(s, embedding_forward(s, tokens, w, part, y));
 }
 
-void embedding_backward(Stream& s, Tensor tokens, Tensor dy, Tensor dw) {
-  check(s, tokens, dw, dy);
-  SLUICE_DISPATCH(s, embedding_backward(s, tokens, dy, dw));
+void embedding_backward(Stream& s, Tensor tokens, Tensor dy, VocabularyPart part, Tensor dw) {
+  check(s, tokens, dw, part, dy);
+  SLUICE_DISPATCH(s, embedding_backward(s, tokens, dy, part, dw));
 }
 
 }  // namespace sluice

@@ -9,6 +9,7 @@
 #include "kernels/gemm.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
+#include "parallel/token_parallel.h"
 
 namespace sluice {
 namespace {
@@ -22,8 +23,11 @@ struct HeadShapes {
   Shape key_flat() const { return {tokens, kv_heads * head_dim}; }
 };
 
-HeadShapes head_shapes(const ModelConfig& c, Tensor x) {
-  return {x.dim(0), c.num_attention_heads(), c.num_key_value_heads(), c.head_dim()};
+/// Heads of this rank and tokens of its whole tp group.
+HeadShapes head_shapes(const StepContext& ctx, const ModelConfig& c, const TokenBatch& batch) {
+  const MeshShape& mesh = ctx.mesh.shape();
+  return {batch.tokens.dim(0), c.num_attention_heads() / mesh.tp, c.num_key_value_heads() * mesh.kv_copies / mesh.tp,
+          c.head_dim()};
 }
 
 const GateSpec* find_gate(const ModelConfig& config, GateSpec::Position position) {
@@ -127,9 +131,11 @@ void extend_cache(StepContext& ctx, LayerCache& cache, const AttentionSaved& sav
 }  // namespace
 
 void attention_layer_forward(StepContext& ctx, const ModelConfig& config, const AttentionTensors& p,
-                             const RopeTables& rope, const TokenBatch& batch, Tensor x, Tensor y, AttentionSaved& saved,
-                             LayerCache* cache) {
-  const HeadShapes h = head_shapes(config, x);
+                             const RopeTables& rope, const TokenBatch& batch, Tensor own_x, Tensor y,
+                             AttentionSaved& saved, LayerCache* cache) {
+  const HeadShapes h = head_shapes(ctx, config, batch);
+  const ArenaScope scope(ctx.scratch);
+  const Tensor x = gather_tokens(ctx.mesh.tp(), ctx.scratch, own_x);
   const Projected q = project_and_rotate(ctx, config, "q", p.q_proj, p.q_norm, rope, batch.positions, x, h.query());
   const Projected k = project_and_rotate(ctx, config, "k", p.k_proj, p.k_norm, rope, batch.positions, x, h.key());
   saved.q = q.raw, saved.q_rstd = q.rstd, saved.q_rotated = q.rotated;
@@ -137,7 +143,6 @@ void attention_layer_forward(StepContext& ctx, const ModelConfig& config, const 
   saved.v = ctx.saved.alloc("v", x.dtype, h.key());
   linear_forward(ctx.stream, x, p.v_proj, flat(saved.v));
 
-  const ArenaScope scope(ctx.scratch);
   AttentionInput in = attention_input(config, batch, saved);
   if (cache) extend_cache(ctx, *cache, saved, in);
   saved.out = ctx.saved.alloc("attention", x.dtype, h.query());
@@ -151,18 +156,24 @@ void attention_layer_forward(StepContext& ctx, const ModelConfig& config, const 
     saved.gated = ctx.saved.alloc("gated", x.dtype, h.query());
     gate_forward(ctx.stream, gate_op(*gate), saved.out, saved.gate_logits, saved.gated);
   }
-  gemm(ctx.stream, Transpose::kNo, Transpose::kYes, flat(saved.gated), p.o_proj, y, true);
+  PartialSum out(ctx.stream, ctx.mesh.tp(), ctx.scratch, y, PartialSum::Into::kAdd);
+  gemm(ctx.stream, Transpose::kNo, Transpose::kYes, flat(saved.gated), p.o_proj, out.term(), out.accumulates());
+  out.finish();
 }
 
 void attention_layer_backward(StepContext& ctx, const ModelConfig& config, const AttentionTensors& p,
-                              const RopeTables& rope, const TokenBatch& batch, Tensor x, Tensor dy,
-                              const AttentionSaved& saved, Tensor dx, AttentionTensors& grads) {
-  const HeadShapes h = head_shapes(config, x);
+                              const RopeTables& rope, const TokenBatch& batch, Tensor own_x, Tensor own_dy,
+                              const AttentionSaved& saved, Tensor own_dx, AttentionTensors& grads) {
+  const HeadShapes h = head_shapes(ctx, config, batch);
   const ArenaScope scope(ctx.scratch);
+  const Tensor x = gather_tokens(ctx.mesh.tp(), ctx.scratch, own_x);
+  const Tensor dy = gather_tokens(ctx.mesh.tp(), ctx.scratch, own_dy);
   Tensor d_out = ctx.scratch.alloc("d_attention", x.dtype, h.query());
   linear_backward_weight(ctx.stream, dy, flat(saved.gated), grads.o_proj);
   linear_backward_input(ctx.stream, dy, p.o_proj, flat(d_out));
 
+  PartialSum sum(ctx.stream, ctx.mesh.tp(), ctx.scratch, own_dx, PartialSum::Into::kOverwrite);
+  const Tensor dx = sum.term();
   bool first = true;
   if (const GateSpec* gate = find_gate(config, GateSpec::G1)) {
     Tensor d_logits = ctx.scratch.alloc("d_g1", x.dtype, gate_shape(*gate, h));
@@ -184,6 +195,7 @@ void attention_layer_backward(StepContext& ctx, const ModelConfig& config, const
                               batch.positions, x, dk, dx, false, grads.k_proj, grads.k_norm);
   project_and_rotate_backward(ctx, config, {saved.q, saved.q_rstd, saved.q_rotated}, p.q_proj, p.q_norm, rope,
                               batch.positions, x, dq, dx, false, grads.q_proj, grads.q_norm);
+  sum.finish();
 }
 
 }  // namespace sluice

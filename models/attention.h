@@ -6,7 +6,7 @@
 
 namespace sluice {
 
-/// What attention_layer_backward needs of the forward pass.
+/// What attention_layer_backward needs of the forward pass: of all tokens, the heads of this rank.
 struct AttentionSaved {
   Tensor q, k, v;               ///< projections [tokens, heads, head_dim], before norm and RoPE
   Tensor q_rstd, k_rstd;        ///< [tokens * heads], with qk_norm
@@ -17,16 +17,17 @@ struct AttentionSaved {
 };
 
 /// Grouped-query attention with QK-norm, RoPE and gates (paper section 2.1), added to the residual stream:
-/// y += o_proj(gate(attention(x))).
-///   x      [tokens, hidden]  normed input
-///   y      [tokens, hidden]  in/out
+/// y += o_proj(gate(attention(x))). Heads are split over mesh.tp(), tokens of x and y too.
+///   x      [own tokens, hidden]  normed input
+///   y      [own tokens, hidden]  in/out
 ///   cache  keys and values of earlier tokens, extended by these; null in training
-/// Runs on one rank.
+/// Every rank of mesh.tp() calls it.
 void attention_layer_forward(StepContext& ctx, const ModelConfig& config, const AttentionTensors& p,
                              const RopeTables& rope, const TokenBatch& batch, Tensor x, Tensor y, AttentionSaved& saved,
                              LayerCache* cache = nullptr);
 
-/// dx [tokens, hidden] out, the gradient of x; dy [tokens, hidden] of y; parameter gradients are added to.
+/// dx [own tokens, hidden] out, the gradient of x; dy [own tokens, hidden] of y; parameter gradients are added to.
+/// Every rank of mesh.tp() calls it.
 void attention_layer_backward(StepContext& ctx, const ModelConfig& config, const AttentionTensors& p,
                               const RopeTables& rope, const TokenBatch& batch, Tensor x, Tensor dy,
                               const AttentionSaved& saved, Tensor dx, AttentionTensors& grads);

@@ -34,7 +34,7 @@ void forward(StepContext& ctx, const BlockContext& shared, int64_t layer, const 
 }
 
 StepContext recomputing(StepContext& ctx) {
-  return {ctx.stream, ctx.kept, ctx.recompute, ctx.recompute, ctx.scratch, ctx.dp};
+  return {ctx.stream, ctx.kept, ctx.recompute, ctx.recompute, ctx.scratch, ctx.mesh, ctx.expert_budget, ctx.hooks};
 }
 
 void backward(StepContext& ctx, const BlockContext& shared, const BlockTensors& p, BlockSaved& saved, Tensor d,

@@ -2,7 +2,8 @@
 
 #include "kernels/core/arena.h"
 #include "kernels/core/stream.h"
-#include "parallel/process_group.h"
+#include "parallel/mesh.h"
+#include "parallel/stage_hooks.h"
 
 namespace sluice {
 
@@ -13,10 +14,14 @@ struct StepContext {
   Arena& saved;      ///< other activations that backward needs; the recompute arena in a block that recomputes
   Arena& recompute;  ///< where a block that recomputes puts what it saves, for the length of one call
   Arena& scratch;    ///< what a function needs while it runs
-  ProcessGroup& dp;  ///< ranks that compute other samples of the same step
+  const Mesh& mesh;  ///< the groups to communicate in
+  /// Rows that the experts of a rank take at a time, as a multiple of an even share; more come in further passes.
+  double expert_budget = 2;
+  StageHooks* hooks = nullptr;  ///< told where the model is; null: nobody listens
 };
 
-/// The samples of a micro-step on this rank: documents packed one after another.
+/// The samples of a micro-step that this rank computes together with those of its tp group: documents packed one after
+/// another. Their number of tokens is a multiple of tp.
 struct TokenBatch {
   Tensor tokens;            ///< [tokens] i32
   Tensor targets;           ///< [tokens] i32, -1: not a target; may be empty in inference

@@ -8,7 +8,7 @@ ParameterCount count_parameters(const ModelConfig& config) {
   ParameterCount count;
   for (const ParameterRecord& r : parameter_records(config)) {
     count.total += r.global_count();
-    const bool expert = r.folding == Folding::kExpert;
+    const bool expert = r.replicas == Replicas::kEdp;
     count.active += expert ? r.global_count() / config.moe().num_experts() * config.moe().top_k() : r.global_count();
   }
   return count;
@@ -20,7 +20,7 @@ double train_flops_per_token(const ModelConfig& config, int64_t sequence_length)
     if (r.global_shape.size() < 2) continue;
     const bool look_up_only = r.name == "model.embed_tokens.weight" && !config.tie_word_embeddings();
     if (look_up_only) continue;
-    const double share = r.folding == Folding::kExpert ? static_cast<double>(config.moe().top_k()) /
+    const double share = r.replicas == Replicas::kEdp ? static_cast<double>(config.moe().top_k()) /
                                                              static_cast<double>(config.moe().num_experts())
                                                        : 1.0;
     weights += share * static_cast<double>(r.global_count());

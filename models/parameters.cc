@@ -11,8 +11,6 @@
 namespace sluice {
 namespace {
 
-constexpr int64_t kFlatAlignment = 16;
-
 bool ends_with(std::string_view text, std::string_view end) {
   return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
 }
@@ -68,13 +66,90 @@ Shape to_shape(const std::vector<int64_t>& dims) {
   }
 }
 
-ParameterRecord make_record(const ModelConfig& c, const std::string& name, bool decay_embeddings) {
+/// What a rank holds of a parameter, taken from the whole by cutting axes.
+class Part {
+ public:
+  explicit Part(const std::vector<int64_t>& global_shape)
+      : boxes_{{std::vector<int64_t>(global_shape.size(), 0), global_shape}}, shape_(global_shape) {}
+
+  /// Part `index` of `parts` equal ones along an axis.
+  Part& cut(size_t axis, int64_t index, int64_t parts) {
+    const int64_t width = shape_[axis] / parts;
+    for (Box& box : boxes_) {
+      box.begin[axis] += index * width;
+      box.end[axis] = box.begin[axis] + width;
+    }
+    shape_[axis] = width;
+    return *this;
+  }
+  /// cut() of each half of the last but one axis, which stacks the rows of gate_proj and up_proj; of every expert.
+  Part& cut_halves(int64_t index, int64_t parts) {
+    if (parts == 1) return *this;
+    const size_t rows = shape_.size() - 2;
+    std::vector<Box> cut;
+    for (const Box& box : boxes_) {
+      const int64_t experts = rows == 1 ? box.end[0] - box.begin[0] : 1;
+      const int64_t half = (box.end[rows] - box.begin[rows]) / 2, width = half / parts;
+      for (int64_t e = 0; e < experts; ++e) {
+        for (int64_t begin : {box.begin[rows] + index * width, box.begin[rows] + half + index * width}) {
+          Box& one = cut.emplace_back(box);
+          if (rows == 1) one.begin[0] = box.begin[0] + e, one.end[0] = one.begin[0] + 1;
+          one.begin[rows] = begin, one.end[rows] = begin + width;
+        }
+      }
+    }
+    boxes_ = std::move(cut);
+    shape_[rows] /= parts;
+    return *this;
+  }
+
+  const std::vector<Box>& boxes() const { return boxes_; }
+  Shape shape() const { return to_shape(shape_); }
+
+ private:
+  std::vector<Box> boxes_;
+  std::vector<int64_t> shape_;
+};
+
+/// Cuts a parameter for the rank at `at`, and says who else holds the same.
+Part cut_parameter(const ModelConfig& c, const MeshShape& mesh, const MeshPlace& at, const std::string& name,
+                   const std::vector<int64_t>& global_shape, Replicas& replicas) {
+  Part part(global_shape);
+  if (name.find(".experts.") != std::string::npos) {
+    replicas = Replicas::kEdp;
+    part.cut(0, at.ep, mesh.ep);
+    return ends_with(name, "down_proj") ? part.cut(2, at.etp, mesh.etp) : part.cut_halves(at.etp, mesh.etp);
+  }
+  replicas = Replicas::kWorld;
+  if (global_shape.size() == 1 || ends_with(name, "router.weight")) return part;
+  replicas = Replicas::kDp;
+  if (ends_with(name, "k_proj.weight") || ends_with(name, "v_proj.weight")) {
+    if (mesh.kv_copies > 1) replicas = Replicas::kKeyValue;
+    return part.cut(0, at.tp / mesh.kv_copies, mesh.tp / mesh.kv_copies);
+  }
+  if (ends_with(name, "mlp.gate_up_proj.weight")) return part.cut_halves(at.tp, mesh.tp);
+  const bool row_parallel = ends_with(name, "o_proj.weight") || ends_with(name, "mlp.down_proj.weight");
+  return part.cut(row_parallel ? 1 : 0, at.tp, mesh.tp);
+}
+
+int stage_of(const ModelConfig& c, const std::string& name) {
+  const Stages stages(c);
+  constexpr std::string_view kLayers = "model.layers.";
+  if (name == "model.embed_tokens.weight") return stages.embedding();
+  if (name.rfind(kLayers, 0) != 0) return stages.head();
+  return stages.block(std::stoll(name.substr(kLayers.size())));
+}
+
+ParameterRecord make_record(const ModelConfig& c, const std::string& name, bool decay_embeddings, const MeshShape& mesh,
+                            const MeshPlace& at) {
   ParameterRecord r;
   r.name = name;
   r.global_shape = global_shape(c, name);
-  r.boxes = {{std::vector<int64_t>(r.global_shape.size(), 0), r.global_shape}};
-  r.count = r.global_count();
-  if (name.find(".experts.") != std::string::npos) r.folding = Folding::kExpert;
+  const Part part = cut_parameter(c, mesh, at, name, r.global_shape, r.replicas);
+  r.boxes = part.boxes();
+  r.shape = part.shape();
+  r.count = r.shape.count();
+  r.stage = stage_of(c, name);
 
   const bool is_norm = r.global_shape.size() == 1;
   const bool is_embedding = name == "model.embed_tokens.weight" || name == "lm_head.weight";
@@ -94,53 +169,50 @@ ParameterRecord make_record(const ModelConfig& c, const std::string& name, bool 
 
 }  // namespace
 
-std::vector<ParameterRecord> parameter_records(const ModelConfig& config, bool decay_embeddings) {
+std::vector<ParameterRecord> parameter_records(const ModelConfig& config, bool decay_embeddings, const MeshShape& mesh,
+                                               int rank) {
   std::vector<ParameterRecord> records;
   ModelTensors names_only;
   names_only.blocks.resize(static_cast<size_t>(config.num_layers()));
-  int64_t begin = 0;
+  const MeshPlace at = mesh.place(rank);
   for_each_parameter(names_only, config, [&](const std::string& name, Tensor&) {
-    ParameterRecord r = make_record(config, name, decay_embeddings);
-    r.flat_begin = begin;
-    begin += (r.count + kFlatAlignment - 1) / kFlatAlignment * kFlatAlignment;
-    records.push_back(std::move(r));
+    records.push_back(make_record(config, name, decay_embeddings, mesh, at));
   });
   return records;
 }
 
-int64_t flat_count(const std::vector<ParameterRecord>& records) {
-  if (records.empty()) return 0;
-  const ParameterRecord& last = records.back();
-  return (last.flat_begin + last.count + kFlatAlignment - 1) / kFlatAlignment * kFlatAlignment;
-}
-
-ModelTensors bind_parameters(const ModelConfig& config, const std::vector<ParameterRecord>& records, Tensor flat) {
-  expect("flat", flat, flat.dtype, {flat_count(records)});
+ModelTensors bind_parameters(const ModelConfig& config, const std::vector<ParameterRecord>& records,
+                             const std::function<Tensor(const ParameterRecord&)>& place) {
   ModelTensors model;
   model.blocks.resize(static_cast<size_t>(config.num_layers()));
   size_t next = 0;
   for_each_parameter(model, config, [&](const std::string& name, Tensor& tensor) {
     const ParameterRecord& r = records.at(next++);
     INVARIANT(r.name == name, "record ", r.name, " stands where ", name, " belongs");
-    tensor = flat.rows(r.flat_begin, r.count).reshaped(to_shape(r.global_shape));
+    tensor = place(r).reshaped(r.shape);
   });
   return model;
 }
 
+ModelTensors bind_parameters(const ModelConfig& config, const std::vector<ParameterRecord>& records, Tensor flat) {
+  return bind_parameters(config, records,
+                         [&](const ParameterRecord& r) { return flat.rows(r.flat_begin, r.count); });
+}
+
 namespace {
 
-/// Elements [begin, end) of a parameter; begin is a multiple of 4.
+/// Elements [begin, begin + count) of the whole parameter.
 template <class T>
-void fill_initial(const ParameterRecord& r, const Philox& random, int64_t begin, int64_t end, T* w) {
+void fill_initial(const ParameterRecord& r, const Philox& random, int64_t begin, int64_t count, T* w) {
   if (r.initialisation != Initialisation::kNormal) {
-    std::fill(w + begin, w + end, r.initialisation == Initialisation::kOnes ? T{1} : T{0});
+    std::fill(w, w + count, r.initialisation == Initialisation::kOnes ? T{1} : T{0});
     return;
   }
-  for (int64_t block = begin; block < end; block += 4) {
+  for (int64_t block = begin / 4 * 4; block < begin + count; block += 4) {
     const std::array<double, 4> z = random.normals(static_cast<uint64_t>(block / 4));
     // Rounded to f32 first, so that an f64 run starts from the same numbers.
-    for (int64_t i = block; i < std::min(block + 4, end); ++i) {
-      w[i] = static_cast<float>(r.init_std * z[static_cast<size_t>(i - block)]);
+    for (int64_t i = std::max(block, begin); i < std::min(block + 4, begin + count); ++i) {
+      w[i - begin] = static_cast<float>(r.init_std * z[static_cast<size_t>(i - block)]);
     }
   }
 }
@@ -153,7 +225,12 @@ void initialise_parameters(const std::vector<ParameterRecord>& records, uint64_t
     for (const ParameterRecord& r : records) {
       const Philox random(seed, r.name);
       T* w = flat.as<T>() + r.flat_begin;
-      parallel_for(s, r.count, 1024, [&](int64_t begin, int64_t end, int) { fill_initial(r, random, begin, end, w); });
+      for_each_run(r.global_shape, r.boxes, [&](int64_t place, int64_t run) {
+        parallel_for(s, run, 1024, [&](int64_t begin, int64_t end, int) {
+          fill_initial(r, random, place + begin, end - begin, w + begin);
+        });
+        w += run;
+      });
     }
   });
 }

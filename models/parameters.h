@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -45,14 +46,28 @@ struct ModelTensors {
   Tensor head() const { return lm_head ? lm_head : embed_tokens; }
 };
 
-/// Every parameter of the configuration, in a fixed order, with its place in the flat buffers. Ranges start at
-/// multiples of 16 elements.
-std::vector<ParameterRecord> parameter_records(const ModelConfig& config, bool decay_embeddings = true);
+/// Every parameter of the configuration in the order of for_each_parameter, with what `rank` of the mesh holds of it.
+/// Stages are those of Stages. Places in the flat buffers are FlatLayout's to give. The sizes must divide as
+/// validate_training demands.
+std::vector<ParameterRecord> parameter_records(const ModelConfig& config, bool decay_embeddings = true,
+                                               const MeshShape& mesh = {}, int rank = 0);
 
-/// Elements of a flat buffer that holds them all, padding included.
-int64_t flat_count(const std::vector<ParameterRecord>& records);
+/// Stages of the model in forward order: the embedding, the blocks, the final norm with the output layer.
+struct Stages {
+  explicit Stages(const ModelConfig& config) : blocks(static_cast<int>(config.num_layers())) {}
 
-/// Views into a flat buffer [flat_count] of any dtype.
+  static constexpr int embedding() { return 0; }
+  static constexpr int block(int64_t layer) { return 1 + static_cast<int>(layer); }
+  int head() const { return 1 + blocks; }
+
+  int blocks;
+};
+
+/// The tensors of the model, where `place(record)` gives a view of the elements that this rank holds.
+ModelTensors bind_parameters(const ModelConfig& config, const std::vector<ParameterRecord>& records,
+                             const std::function<Tensor(const ParameterRecord&)>& place);
+
+/// The same as views into a flat buffer of any dtype.
 ModelTensors bind_parameters(const ModelConfig& config, const std::vector<ParameterRecord>& records, Tensor flat);
 
 /// Fills a flat buffer of weights (f32 or f64) by the records' rules: element i of a parameter is a function of (seed,

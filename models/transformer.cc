@@ -6,6 +6,7 @@
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
 #include "models/head.h"
+#include "parallel/token_parallel.h"
 
 namespace sluice {
 
@@ -23,26 +24,38 @@ Transformer::Transformer(const ModelConfig& config, const TrainingConfig& traini
   rope_tables(config.rope_theta(), rope_.cosine, rope_.sine);
 }
 
+Tensor Transformer::embed(StepContext& ctx, const ModelTensors& p, const TokenBatch& batch) const {
+  const int64_t tokens = batch.tokens.dim(0), tp = ctx.mesh.shape().tp;
+  INVARIANT(tokens % tp == 0, tokens, " tokens do not divide among tp=", tp);
+  const Tensor x = ctx.kept.alloc("embedded", p.embed_tokens.dtype, {tokens / tp, config_.hidden_size()});
+  const ArenaScope scope(ctx.scratch);
+  PartialSum sum(ctx.stream, ctx.mesh.tp(), ctx.scratch, x, PartialSum::Into::kOverwrite);
+  embedding_forward(ctx.stream, batch.tokens, p.embed_tokens, vocabulary_part(ctx), sum.term());
+  sum.finish();
+  return x;
+}
+
 void Transformer::forward(StepContext& ctx, const ModelTensors& p, const TokenBatch& batch, const LossScale& scale,
                           StepSums& sums, TransformerSaved& saved, std::vector<LayerCache>* caches) const {
-  const int64_t tokens = batch.tokens.dim(0);
   const DType dtype = p.embed_tokens.dtype;
-  const Shape hidden{tokens, config_.hidden_size()};
   saved.blocks.resize(p.blocks.size());
   const BlockContext shared{config_, rope_, batch, scale};
+  const Stages stages(config_);
 
-  Tensor x = ctx.kept.alloc("embedded", dtype, hidden);
-  embedding_forward(ctx.stream, batch.tokens, p.embed_tokens, x);
+  if (ctx.hooks) ctx.hooks->before_forward(stages.embedding());
+  Tensor x = embed(ctx, p, batch);
   for (size_t i = 0; i < p.blocks.size(); ++i) {
+    if (ctx.hooks) ctx.hooks->before_forward(stages.block(static_cast<int64_t>(i)));
     saved.blocks[i].input = x;
-    Tensor y = ctx.kept.alloc("block_out", dtype, hidden);
+    Tensor y = ctx.kept.alloc("block_out", dtype, x.shape);
     block_forward(ctx, shared, static_cast<int64_t>(i), p.blocks[i], y, sums, saved.blocks[i], recompute_[i],
                   caches ? &(*caches)[i] : nullptr);
     x = y;
   }
+  if (ctx.hooks) ctx.hooks->before_forward(stages.head());
   saved.last = x;
-  saved.norm_rstd = ctx.saved.alloc("norm_rstd", dtype, {tokens});
-  saved.normed = ctx.saved.alloc("normed", dtype, hidden);
+  saved.norm_rstd = ctx.saved.alloc("norm_rstd", dtype, {x.dim(0)});
+  saved.normed = ctx.saved.alloc("normed", dtype, x.shape);
   rms_norm_forward(ctx.stream, x, p.norm, config_.rms_norm_eps(), saved.normed, saved.norm_rstd);
   if (logit_scale_ != 1) scale_hidden(ctx, saved.normed);
 }
@@ -52,13 +65,19 @@ void Transformer::train_micro_step(StepContext& ctx, const ModelTensors& p, cons
                                    ModelTensors& grads) const {
   const ArenaScope kept(ctx.kept), saved_scope(ctx.saved), scratch(ctx.scratch);
   forward(ctx, p, batch, scale, sums, saved);
+  if (ctx.hooks) {
+    if (config_.tie_word_embeddings()) ctx.hooks->before_backward(Stages::embedding());
+    ctx.hooks->before_backward(Stages(config_).head());
+  }
   Tensor losses = ctx.scratch.alloc("losses", DType::kF64, batch.targets.shape);
   Tensor d_normed = ctx.scratch.alloc("d_normed", saved.normed.dtype, saved.normed.shape);
   Tensor& d_head = grads.lm_head ? grads.lm_head : grads.embed_tokens;
   head_loss(ctx, saved.normed, p.head(), batch.targets, scale.per_target(), losses, d_normed, d_head);
 
+  // Every rank of tp has all losses; each adds those of its own tokens.
+  const int64_t own = saved.normed.dim(0);
   Tensor lm_loss = ctx.scratch.alloc("lm_loss", DType::kF64, {1});
-  sum(ctx.stream, losses, lm_loss);
+  sum(ctx.stream, losses.rows(ctx.mesh.place().tp * own, own), lm_loss);
   add(ctx.stream, sums.lm_loss, lm_loss, sums.lm_loss);
   backward(ctx, p, batch, scale, saved, d_normed, grads);
 }
@@ -66,21 +85,33 @@ void Transformer::train_micro_step(StepContext& ctx, const ModelTensors& p, cons
 void Transformer::backward(StepContext& ctx, const ModelTensors& p, const TokenBatch& batch, const LossScale& scale,
                            TransformerSaved& saved, Tensor d_normed, ModelTensors& grads) const {
   const BlockContext shared{config_, rope_, batch, scale};
+  const Stages stages(config_);
   if (logit_scale_ != 1) scale_hidden(ctx, d_normed);
   Tensor d = ctx.scratch.alloc("d_residual", d_normed.dtype, d_normed.shape);
   rms_norm_backward(ctx.stream, d_normed, saved.last, p.norm, saved.norm_rstd, d, grads.norm);
+  if (ctx.hooks) ctx.hooks->after_backward(stages.head());
   for (size_t i = p.blocks.size(); i-- > 0;) {
+    const int stage = stages.block(static_cast<int64_t>(i));
+    if (ctx.hooks) ctx.hooks->before_backward(stage);
     block_backward(ctx, shared, p.blocks[i], saved.blocks[i], recompute_[i], d, grads.blocks[i]);
+    if (ctx.hooks) ctx.hooks->after_backward(stage);
   }
-  embedding_backward(ctx.stream, batch.tokens, d, grads.embed_tokens);
+  if (ctx.hooks && !config_.tie_word_embeddings()) ctx.hooks->before_backward(stages.embedding());
+  const Tensor d_embedded = gather_tokens(ctx.mesh.tp(), ctx.scratch, d);
+  embedding_backward(ctx.stream, batch.tokens, d_embedded, vocabulary_part(ctx), grads.embed_tokens);
+  if (ctx.hooks) ctx.hooks->after_backward(stages.embedding());
 }
 
 void Transformer::evaluate(StepContext& ctx, const ModelTensors& p, const TokenBatch& batch, StepSums& sums,
                            TransformerSaved& saved, Tensor losses) const {
   const ArenaScope kept(ctx.kept), saved_scope(ctx.saved);
-  const LossScale scale{1, batch.tokens.dim(0) * ctx.dp.size(), 1};
+  const LossScale scale{1, batch.tokens.dim(0) * ctx.mesh.shape().dp, 1};
   forward(ctx, p, batch, scale, sums, saved);
   head_loss(ctx, saved.normed, p.head(), batch.targets, 0, losses, {}, {});
+}
+
+VocabularyPart Transformer::vocabulary_part(const StepContext& ctx) const {
+  return {ctx.mesh.place().tp * (config_.vocab_size() / ctx.mesh.shape().tp), config_.vocab_size()};
 }
 
 void Transformer::scale_hidden(StepContext& ctx, Tensor x) const { scale(ctx.stream, x, logit_scale_); }

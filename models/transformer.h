@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "kernels/vocabulary.h"
 #include "models/block.h"
 
 namespace sluice {
@@ -9,9 +10,9 @@ namespace sluice {
 /// Activations of the model for one micro-step. Reused between steps, so that a step allocates nothing.
 struct TransformerSaved {
   std::vector<BlockSaved> blocks;
-  Tensor last;       ///< [tokens, hidden], the residual stream after the last block
-  Tensor norm_rstd;  ///< [tokens]
-  Tensor normed;     ///< [tokens, hidden], scaled for the output layer
+  Tensor last;       ///< [own tokens, hidden], the residual stream after the last block
+  Tensor norm_rstd;  ///< [own tokens]
+  Tensor normed;     ///< [own tokens, hidden], scaled for the output layer
 };
 
 /// A decoder-only transformer, bound to its configuration. Holds no memory of its own but the RoPE tables.
@@ -23,7 +24,7 @@ class Transformer {
 
   const ModelConfig& config() const { return config_; }
 
-  /// Hidden states of the final norm, ready for the output layer. Every rank of ctx.dp calls it.
+  /// Hidden states of the final norm, ready for the output layer. Every rank of the mesh calls it.
   ///   caches  one a layer for incremental decoding, empty otherwise
   void forward(StepContext& ctx, const ModelTensors& p, const TokenBatch& batch, const LossScale& scale, StepSums& sums,
                TransformerSaved& saved, std::vector<LayerCache>* caches = nullptr) const;
@@ -33,14 +34,18 @@ class Transformer {
   void train_micro_step(StepContext& ctx, const ModelTensors& p, const TokenBatch& batch, const LossScale& scale,
                         StepSums& sums, TransformerSaved& saved, ModelTensors& grads) const;
 
-  /// losses [tokens] f64 out: nats of each target, 0 where not a target.
+  /// losses [tokens] f64 out: nats of each target, 0 where not a target. Every rank of the mesh calls it.
   void evaluate(StepContext& ctx, const ModelTensors& p, const TokenBatch& batch, StepSums& sums,
                 TransformerSaved& saved, Tensor losses) const;
 
  private:
   void backward(StepContext& ctx, const ModelTensors& p, const TokenBatch& batch, const LossScale& scale,
                 TransformerSaved& saved, Tensor d_normed, ModelTensors& grads) const;
+  /// The residual stream [own tokens, hidden] that the first block reads, in ctx.kept.
+  Tensor embed(StepContext& ctx, const ModelTensors& p, const TokenBatch& batch) const;
   void scale_hidden(StepContext& ctx, Tensor x) const;
+  /// Of the embedding and the output layer, what this rank holds.
+  VocabularyPart vocabulary_part(const StepContext& ctx) const;
 
   ModelConfig config_;
   std::vector<bool> recompute_;  ///< of each block

@@ -2,16 +2,106 @@
 
 #include <algorithm>
 
+#include "kernels/elementwise.h"
+
 namespace sluice {
 
-GradientReducer::GradientReducer(ProcessGroup& dp, Tensor gradients, int64_t bucket_bytes)
-    : dp_(dp), gradients_(gradients), bucket_(std::max<int64_t>(bucket_bytes / dtype_bytes(gradients.dtype), 1)) {}
-
-void GradientReducer::reduce() {
-  if (dp_.size() == 1) return;
-  for (int64_t begin = 0; begin < gradients_.count(); begin += bucket_) {
-    dp_.all_reduce(gradients_.rows(begin, std::min(bucket_, gradients_.count() - begin))).wait();
+GradientReducer::GradientReducer(const Mesh& mesh, const FlatLayout& layout, ZeroStage zero, DType dtype, Arena& arena)
+    : mesh_(mesh),
+      layout_(layout),
+      zero_(zero),
+      parts_(owned_parts(layout, mesh)),
+      flights_(layout.buckets().size()) {
+  if (zero_ != ZeroStage::kGradients) {
+    for (int stage = 0; stage < layout.stages(); ++stage) stage_offsets_.push_back(layout.stage_begin(stage));
+    flat_ = arena.alloc("gradients", dtype, {layout.count()});
+    return;
   }
+  // The embedding may be used at both ends of the model and keeps its place; the others take turns in two.
+  const auto size = [&](int stage) { return layout.stage_end(stage) - layout.stage_begin(stage); };
+  int64_t largest = 0;
+  for (int stage = 1; stage < layout.stages(); ++stage) largest = std::max(largest, size(stage));
+  for (int stage = 0; stage < layout.stages(); ++stage) {
+    stage_offsets_.push_back(stage == 0 ? 0 : size(0) + stage % 2 * largest);
+  }
+  flat_ = arena.alloc("stage_gradients", dtype, {size(0) + 2 * largest});
+  shard_ = arena.alloc("gradient_shard", dtype, {shard_count(parts_)});
+  arriving_ = arena.alloc("arriving_gradients", dtype, {shard_count(parts_)});
+}
+
+Tensor GradientReducer::place(const ParameterRecord& record) const {
+  return flat_.rows(stage_offsets_[static_cast<size_t>(record.stage)] + record.flat_begin -
+                        layout_.stage_begin(record.stage),
+                    record.count);
+}
+
+Tensor GradientReducer::bucket_tensor(const Bucket& bucket) const {
+  return flat_.rows(
+      stage_offsets_[static_cast<size_t>(bucket.stage)] + bucket.begin - layout_.stage_begin(bucket.stage),
+      bucket.count);
+}
+
+template <class Visit>
+void GradientReducer::for_each_bucket(int stage, const Visit& visit) {
+  for (size_t i = 0; i < flights_.size(); ++i) {
+    if (layout_.buckets()[i].stage == stage) visit(i, layout_.buckets()[i]);
+  }
+}
+
+void GradientReducer::begin_step(Stream& s) {
+  fill_zero(s, zero_ == ZeroStage::kGradients ? shard_ : flat_);
+}
+
+void GradientReducer::before_backward(Stream& s, int stage) {
+  if (zero_ != ZeroStage::kGradients) return;
+  // The stage that had this place before must have left it.
+  for (int other = 0; other < layout_.stages(); ++other) {
+    if (stage_offsets_[static_cast<size_t>(other)] != stage_offsets_[static_cast<size_t>(stage)]) continue;
+    for_each_bucket(other, [&](size_t i, const Bucket&) { land(s, i); });
+  }
+  for_each_bucket(stage, [&](size_t, const Bucket& bucket) { fill_zero(s, bucket_tensor(bucket)); });
+}
+
+void GradientReducer::after_backward(Stream&, int stage) {
+  if (!last_ && zero_ != ZeroStage::kGradients) return;
+  for_each_bucket(stage, [&](size_t i, const Bucket& bucket) {
+    ProcessGroup& group = mesh_.replicas(bucket.replicas);
+    const Tensor all = bucket_tensor(bucket);
+    const OwnedPart& part = parts_[i];
+    switch (zero_) {
+      case ZeroStage::kNone:
+        flights_[i].event = group.all_reduce(all);
+        break;
+      case ZeroStage::kOptimizer:
+        flights_[i].event = group.reduce_scatter(all, owned(i));
+        break;
+      case ZeroStage::kGradients:
+        flights_[i].event = group.reduce_scatter(all, arriving_.rows(part.shard_begin, part.count));
+        break;
+    }
+    flights_[i].under_way = true;
+  });
+}
+
+void GradientReducer::land(Stream& s, size_t bucket) {
+  Flight& flight = flights_[bucket];
+  if (!flight.under_way) return;
+  flight.event.wait();
+  flight.under_way = false;
+  if (zero_ != ZeroStage::kGradients) return;
+  const OwnedPart& part = parts_[bucket];
+  const Tensor sum = shard_.rows(part.shard_begin, part.count);
+  add(s, sum, arriving_.rows(part.shard_begin, part.count), sum);
+}
+
+void GradientReducer::finish(Stream& s) {
+  for (size_t i = 0; i < flights_.size(); ++i) land(s, i);
+}
+
+Tensor GradientReducer::owned(size_t bucket) const {
+  const OwnedPart& part = parts_[bucket];
+  return zero_ == ZeroStage::kGradients ? shard_.rows(part.shard_begin, part.count)
+                                        : flat_.rows(part.flat_begin, part.count);
 }
 
 }  // namespace sluice

@@ -1,24 +1,63 @@
 #pragma once
 
-#include "parallel/process_group.h"
+#include <vector>
+
+#include "kernels/core/arena.h"
+#include "parallel/owned_parts.h"
 
 namespace sluice {
 
-/// Sums gradients over the ranks that computed other samples, bucket by bucket.
+/// What the ranks that hold copies of a parameter divide among themselves [rajbhandari2020].
+enum class ZeroStage {
+  kNone,       ///< nothing: every rank keeps and updates all that it holds
+  kOptimizer,  ///< moments and the update
+  kGradients,  ///< gradients too, reduced after every micro-step
+};
+
+/// Gradients, from the first term to the sum over the ranks that hold copies. A stage's buckets leave as soon as they
+/// are final: after the last micro-step, or with kGradients after each.
 class GradientReducer {
  public:
-  static constexpr int64_t kBucketBytes = int64_t{2} << 20;
+  /// Allocates the buffers of a dtype from `arena`. Mesh and layout must outlive the reducer.
+  GradientReducer(const Mesh& mesh, const FlatLayout& layout, ZeroStage zero, DType dtype, Arena& arena);
 
-  /// gradients [n] f32 | f64, this rank's flat buffer; it must outlive the reducer.
-  GradientReducer(ProcessGroup& dp, Tensor gradients, int64_t bucket_bytes = kBucketBytes);
+  /// Where the model adds the gradient of a parameter.
+  Tensor place(const ParameterRecord& record) const;
 
-  /// Every rank gets the ordered sum over ranks, in place. Every rank calls it.
-  void reduce();
+  /// Every rank of the mesh calls these in the order of StageHooks.
+  void begin_step(Stream& s);
+  void begin_micro_step(bool last) { last_ = last; }
+  void before_backward(Stream& s, int stage);
+  void after_backward(Stream& s, int stage);
+  /// Waits until every sum is there.
+  void finish(Stream& s);
+
+  /// [part.count] The sum over ranks of this rank's part of a bucket, after finish().
+  Tensor owned(size_t bucket) const;
+  /// [layout.count] All sums that this rank holds, after finish(); with ZeroStage::kNone only.
+  Tensor all() const { return flat_; }
 
  private:
-  ProcessGroup& dp_;
-  Tensor gradients_;
-  int64_t bucket_;  // elements
+  /// A bucket on its way.
+  struct Flight {
+    Event event;
+    bool under_way = false;
+  };
+  Tensor bucket_tensor(const Bucket& bucket) const;
+  template <class Visit>
+  void for_each_bucket(int stage, const Visit& visit);
+  void land(Stream& s, size_t bucket);
+
+  const Mesh& mesh_;
+  const FlatLayout& layout_;
+  ZeroStage zero_;
+  std::vector<OwnedPart> parts_;
+  std::vector<Flight> flights_;  // of each bucket
+  Tensor flat_;                  // gradients as they are made; with kGradients of the stages that have a place at a time
+  Tensor shard_;                 // kGradients: owned parts, summed over ranks and micro-steps
+  Tensor arriving_;              // kGradients: owned parts of one micro-step, by shard_begin
+  std::vector<int64_t> stage_offsets_;  // of each stage's place in flat_
+  bool last_ = true;
 };
 
 }  // namespace sluice

@@ -4,6 +4,7 @@
 
 #include "kernels/core/arena.h"
 #include "models/parameters.h"
+#include "parallel/flat_layout.h"
 
 namespace sluice {
 
@@ -13,21 +14,17 @@ int64_t physical_memory_bytes();
 /// dtype that a precision computes in on this backend.
 DType compute_dtype(TrainConfig::Precision precision);
 
-/// Everything a run knows about its parameters: records and flat buffers, with views by name.
+/// The weights that a rank holds, and what is known about them.
 class ModelState {
  public:
-  enum class Use { kTraining, kInference };
-
-  /// Allocates weights and, for training, gradients and both moments (zero).
-  ModelState(const ModelConfig& config, bool decay_embeddings, DType dtype, Use use, Stream& s);
+  /// Allocates the weights of `rank` of the mesh; their contents are undefined.
+  ModelState(const ModelConfig& config, bool decay_embeddings, DType dtype, const MeshShape& mesh = {}, int rank = 0);
 
   std::vector<ParameterRecord> records;
-  Arena state;           ///< weights, moments, tables
-  Arena gradient_arena;  ///< what is communicated
-  Tensor weights;        ///< [flat_count]
-  Tensor gradients;      ///< [flat_count], empty in inference; likewise the moments
-  Tensor m, v;
-  ModelTensors weight_tensors, gradient_tensors;
+  FlatLayout layout;  ///< of weights, gradients and moments
+  Arena state;        ///< weights, moments, tables
+  Tensor weights;     ///< [layout.count]
+  ModelTensors weight_tensors;
 };
 
 }  // namespace sluice

@@ -1,38 +1,96 @@
 #include "runtime/optimizer.h"
 
+#include <algorithm>
+
+#include "kernels/elementwise.h"
 #include "kernels/reduce.h"
 
 namespace sluice {
 
-Optimizer::Optimizer(const OptimizerConfig& config, const std::vector<ParameterRecord>& records, Arena& state)
-    : config_(config),
-      squared_norm_(state.alloc("squared_norm", DType::kF64, {1})),
-      norm_(state.alloc("norm", DType::kF64, {1})),
-      clip_factor_(state.alloc("clip_factor", DType::kF64, {1})),
-      skip_(state.alloc("skip", DType::kI32, {1})) {
-  for (const ParameterRecord& r : records) {
-    const bool extends =
-        !ranges_.empty() && ranges_.back().weight_decay == r.weight_decay && ranges_.back().lr_scale == r.lr_scale;
-    if (!extends) ranges_.push_back({r.flat_begin, 0, r.weight_decay, r.lr_scale});
-    ranges_.back().count = r.flat_begin + r.count - ranges_.back().begin;
+ZeroStage zero_stage(const OptimizerConfig& config) {
+  switch (config.zero_stage()) {
+    case 1:
+      return ZeroStage::kOptimizer;
+    case 2:
+      return ZeroStage::kGradients;
+    default:
+      return ZeroStage::kNone;
   }
 }
 
-Optimizer::Result Optimizer::update(Stream& s, ModelState& model, double lr, int64_t step) {
-  sum_squares(s, model.gradients, squared_norm_);
-  clip_by_global_norm(s, squared_norm_, config_.clip(), clip_factor_, norm_, skip_);
-  for (const Range& range : ranges_) {
-    AdamW op;
-    op.lr = lr * range.lr_scale;
-    op.beta1 = config_.beta1();
-    op.beta2 = config_.beta2();
-    op.epsilon = config_.epsilon();
-    op.weight_decay = range.weight_decay ? config_.weight_decay() : 0;
-    op.step = step;
-    const auto part = [&](Tensor flat) { return flat.rows(range.begin, range.count); };
-    adamw(s, op, part(model.weights), part(model.gradients), part(model.m), part(model.v), clip_factor_, skip_);
+Optimizer::Optimizer(const OptimizerConfig& config, ModelState& model, const Mesh& mesh, Stream& s)
+    : config_(config), model_(model), mesh_(mesh), parts_(owned_parts(model.layout, mesh)) {
+  const bool sharded = zero_stage(config) != ZeroStage::kNone;
+  const Shape moments{sharded ? shard_count(parts_) : model.layout.count()};
+  Arena& state = model.state;
+  m_ = state.alloc("first_moments", model.weights.dtype, moments);
+  v_ = state.alloc("second_moments", model.weights.dtype, moments);
+  fill_zero(s, m_);
+  fill_zero(s, v_);
+  squares_ = state.alloc("squared_norms", DType::kF64, {static_cast<int64_t>(parts_.size())});
+  squared_norm_ = state.alloc("squared_norm", DType::kF64, {1});
+  norm_ = state.alloc("norm", DType::kF64, {1});
+  clip_factor_ = state.alloc("clip_factor", DType::kF64, {1});
+  skip_ = state.alloc("skip", DType::kI32, {1});
+  make_ranges();
+}
+
+void Optimizer::make_ranges() {
+  std::vector<const ParameterRecord*> records;
+  for (const ParameterRecord& r : model_.records) records.push_back(&r);
+  std::sort(records.begin(), records.end(), [](auto* a, auto* b) { return a->flat_begin < b->flat_begin; });
+  for (const ParameterRecord* r : records) {
+    const bool extends =
+        !ranges_.empty() && ranges_.back().weight_decay == r->weight_decay && ranges_.back().lr_scale == r->lr_scale;
+    if (!extends) ranges_.push_back({r->flat_begin, 0, r->weight_decay, r->lr_scale});
+    ranges_.back().count = r->flat_begin + r->count - ranges_.back().begin;
   }
-  return {*norm_.as<double>(), *skip_.as<int32_t>() != 0};
+}
+
+int64_t Optimizer::owned_begin(size_t bucket) const {
+  const OwnedPart& part = parts_[bucket];
+  return m_.count() == model_.layout.count() ? part.flat_begin : part.shard_begin;
+}
+
+void Optimizer::global_norm(Stream& s, const GradientReducer& gradients) {
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    sum_squares(s, gradients.owned(i), squares_.rows(static_cast<int64_t>(i), 1));
+  }
+  sum(s, squares_, squared_norm_);
+  mesh_.world().all_reduce(squared_norm_).wait();
+  clip_by_global_norm(s, squared_norm_, config_.clip(), clip_factor_, norm_, skip_);
+}
+
+void Optimizer::update_elements(Stream& s, const AdamW& op, int64_t begin, int64_t count, Tensor gradient,
+                                int64_t moment) {
+  for (const Range& range : ranges_) {
+    const int64_t from = std::max(begin, range.begin), to = std::min(begin + count, range.begin + range.count);
+    if (from >= to) continue;
+    AdamW scaled = op;
+    scaled.lr *= range.lr_scale;
+    scaled.weight_decay = range.weight_decay ? config_.weight_decay() : 0;
+    const int64_t at = moment + from - begin;
+    adamw(s, scaled, model_.weights.rows(from, to - from), gradient.rows(from - begin, to - from),
+          m_.rows(at, to - from), v_.rows(at, to - from), clip_factor_, skip_);
+  }
+}
+
+Optimizer::Result Optimizer::update(Stream& s, const GradientReducer& gradients, double lr, int64_t step) {
+  global_norm(s, gradients);
+  AdamW op;
+  op.lr = lr;
+  op.beta1 = config_.beta1();
+  op.beta2 = config_.beta2();
+  op.epsilon = config_.epsilon();
+  op.step = step;
+  if (zero_stage(config_) == ZeroStage::kNone) {
+    update_elements(s, op, 0, model_.layout.count(), gradients.all(), 0);
+  } else {
+    for (size_t i = 0; i < parts_.size(); ++i) {
+      update_elements(s, op, parts_[i].flat_begin, parts_[i].count, gradients.owned(i), parts_[i].shard_begin);
+    }
+  }
+  return {*norm_.as<double>(), *clip_factor_.as<double>(), *skip_.as<int32_t>() != 0};
 }
 
 }  // namespace sluice

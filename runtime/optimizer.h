@@ -3,21 +3,30 @@
 #include <vector>
 
 #include "kernels/adamw.h"
+#include "parallel/gradient_reducer.h"
 #include "runtime/model_state.h"
 
 namespace sluice {
 
-/// AdamW over a model's flat buffers, with clipping by the global norm.
+/// AdamW over a model's flat buffers, with clipping by the global norm. Every element is counted in the norm by one rank;
+/// who updates it depends on the ZeRO stage.
 class Optimizer {
  public:
-  Optimizer(const OptimizerConfig& config, const std::vector<ParameterRecord>& records, Arena& state);
+  /// Allocates both moments, zero, from the model's state arena. Model and mesh must outlive the optimizer.
+  Optimizer(const OptimizerConfig& config, ModelState& model, const Mesh& mesh, Stream& s);
 
   struct Result {
     double grad_norm = 0;
+    double clip_factor = 1;
     bool skipped = false;  ///< the norm was not finite; nothing was changed
   };
-  /// One update from summed gradients; `step` is 1 for the first. Weights, m and v change unless skipped.
-  Result update(Stream& s, ModelState& model, double lr, int64_t step);
+  /// One update from summed gradients; `step` is 1 for the first. The weights that this rank updates, and their moments,
+  /// change unless skipped. Every rank of the mesh calls it, with the same result.
+  Result update(Stream& s, const GradientReducer& gradients, double lr, int64_t step);
+
+  /// First and second moments of this rank's part of a bucket, [part.count].
+  Tensor owned_m(size_t bucket) const { return m_.rows(owned_begin(bucket), parts_[bucket].count); }
+  Tensor owned_v(size_t bucket) const { return v_.rows(owned_begin(bucket), parts_[bucket].count); }
 
  private:
   /// A flat range that shares its settings.
@@ -26,10 +35,23 @@ class Optimizer {
     bool weight_decay;
     double lr_scale;
   };
+  void make_ranges();
+  int64_t owned_begin(size_t bucket) const;
+  void global_norm(Stream& s, const GradientReducer& gradients);
+  /// Updates flat elements [begin, begin + count), whose gradients and moments lie in `gradient` and from `moment` on.
+  void update_elements(Stream& s, const AdamW& op, int64_t begin, int64_t count, Tensor gradient, int64_t moment);
 
   OptimizerConfig config_;
-  std::vector<Range> ranges_;
+  ModelState& model_;
+  const Mesh& mesh_;
+  std::vector<OwnedPart> parts_;
+  std::vector<Range> ranges_;  // ascending, without overlap
+  Tensor m_, v_;               // [layout.count], or owned parts only
+  Tensor squares_;             // [buckets] f64
   Tensor squared_norm_, norm_, clip_factor_, skip_;
 };
+
+/// The ZeRO stage that a configuration asks for.
+ZeroStage zero_stage(const OptimizerConfig& config);
 
 }  // namespace sluice

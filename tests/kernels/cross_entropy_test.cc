@@ -1,5 +1,7 @@
 #include "kernels/cross_entropy.h"
 
+#include <memory>
+
 #include <gmock/gmock.h>
 
 #include "tests/kernels/kernel_fixture.h"
@@ -51,6 +53,46 @@ TEST_P(CrossEntropy, GradientEqualsTheComplexStep) {
       return kScale * sum;
     });
     EXPECT_LE(relative_l2(directions.project(x.values()), slopes), tolerance(dtype())) << to_string(shape);
+  }
+}
+
+TEST_P(CrossEntropy, AVocabularyInPartsGivesTheSame) {
+  for (const Shape& shape : kShapes) {
+    for (const int64_t parts : {1, 2, 3}) {
+      if (shape[1] < parts) continue;
+      SCOPED_TRACE(concat(to_string(shape), " in ", parts, " parts"));
+      const TestTensor whole = logits(shape), t(targets(shape)), losses(DType::kF64, {shape[0]});
+      const std::vector<double> x = whole.values();
+      cross_entropy(stream(), whole, t, kScale, losses);
+
+      const TestTensor stats(DType::kF64, {parts, shape[0], 3});
+      std::vector<std::unique_ptr<TestTensor>> columns;
+      std::vector<int64_t> begins;
+      for (int64_t p = 0; p < parts; ++p) {
+        const int64_t begin = shape[1] * p / parts, width = shape[1] * (p + 1) / parts - begin;
+        std::vector<double> own;
+        for (int64_t i = 0; i < shape[0] * width; ++i) {
+          own.push_back(x[static_cast<size_t>(i / width * shape[1] + begin + i % width)]);
+        }
+        columns.push_back(std::make_unique<TestTensor>(dtype(), Shape{shape[0], width}, own));
+        begins.push_back(begin);
+        cross_entropy_part(stream(), *columns.back(), t, {begin, shape[1]}, true,
+                           Tensor(stats).rows(p, 1).reshaped({shape[0], 3}));
+      }
+      for (int64_t p = 0; p < parts; ++p) {
+        const size_t i = static_cast<size_t>(p);
+        const TestTensor again(DType::kF64, {shape[0]});
+        cross_entropy_combine(stream(), *columns[i], t, {begins[i], shape[1]}, stats, p, kScale, again);
+        const int64_t width = Tensor(*columns[i]).dim(1);
+        std::vector<double> want;
+        for (int64_t j = 0; j < shape[0] * width; ++j) {
+          want.push_back(whole.values()[static_cast<size_t>(j / width * shape[1] + begins[i] + j % width)]);
+        }
+        EXPECT_LE(relative_l2(columns[i]->values(), want), tolerance(dtype()));
+        EXPECT_LE(relative_l2(again.values(), losses.values()), tolerance(dtype()));
+        if (parts == 1) EXPECT_TRUE(columns[i]->same_bits(whole) && again.same_bits(losses));
+      }
+    }
   }
 }
 

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <vector>
+
+#include "parallel/parameter_record.h"
+
+namespace sluice {
+
+/// Parameters of one stage that the same ranks hold: a contiguous part of the flat buffers, reduced and shared at once.
+/// Its elements divide evenly among those ranks.
+struct Bucket {
+  int stage = 0;
+  Replicas replicas = Replicas::kDp;
+  int64_t begin = 0;  ///< elements, in the flat buffer
+  int64_t count = 0;  ///< padding included
+};
+
+/// Where everything lies in a rank's flat buffers: stages in forward order, in each a bucket a kind of replicas.
+class FlatLayout {
+ public:
+  /// Gives every record its flat_begin. Records of a stage need not lie together.
+  FlatLayout(std::vector<ParameterRecord>& records, const MeshShape& shape);
+
+  const std::vector<Bucket>& buckets() const { return buckets_; }
+  int stages() const { return static_cast<int>(stage_begins_.size()) - 1; }
+  int64_t stage_begin(int stage) const { return stage_begins_[static_cast<size_t>(stage)]; }
+  int64_t stage_end(int stage) const { return stage_begins_[static_cast<size_t>(stage) + 1]; }
+  /// Elements of a flat buffer.
+  int64_t count() const { return stage_begins_.back(); }
+
+ private:
+  std::vector<Bucket> buckets_;
+  std::vector<int64_t> stage_begins_;
+};
+
+}  // namespace sluice

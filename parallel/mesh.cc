@@ -1,0 +1,56 @@
+#include "parallel/mesh.h"
+
+#include <cstdio>
+
+namespace sluice {
+
+MeshPlace MeshShape::place(int rank) const {
+  MeshPlace at;
+  at.dp = rank / tp;
+  at.tp = rank % tp;
+  at.edp = rank / (ep * etp);
+  at.ep = rank / etp % ep;
+  at.etp = rank % etp;
+  return at;
+}
+
+std::string mesh_table(const MeshShape& shape) {
+  std::string table = "rank   dp   tp  edp   ep  etp\n";
+  for (int rank = 0; rank < shape.world(); ++rank) {
+    const MeshPlace at = shape.place(rank);
+    char line[64];
+    std::snprintf(line, sizeof line, "%4d %4d %4d %4d %4d %4d\n", rank, at.dp, at.tp, at.edp, at.ep, at.etp);
+    table += line;
+  }
+  return table;
+}
+
+Mesh::Mesh(const MeshShape& shape, ProcessGroup& world)
+    : shape_(shape), place_(shape.place(world.rank())), world_(world) {
+  INVARIANT(shape.world() == world.size() && shape.edp() * shape.ep * shape.etp == world.size() &&
+                shape.tp % shape.kv_copies == 0,
+            "mesh of dp=", shape.dp, " x tp=", shape.tp, ", ep=", shape.ep, " x etp=", shape.etp, " over ",
+            world.size(), " ranks");
+  const int rank = world.rank();
+  tp_ = world.split(place_.dp, rank, "tp");
+  dp_ = world.split(place_.tp, rank, "dp");
+  kv_ = world.split(place_.tp / shape.kv_copies, rank, "key-value copies");
+  experts_ = world.split(place_.edp, rank, "experts");
+  edp_ = world.split(rank % (shape.ep * shape.etp), rank, "edp");
+}
+
+ProcessGroup& Mesh::replicas(Replicas kind) const {
+  switch (kind) {
+    case Replicas::kWorld:
+      return world_;
+    case Replicas::kDp:
+      return *dp_;
+    case Replicas::kKeyValue:
+      return *kv_;
+    case Replicas::kEdp:
+      return *edp_;
+  }
+  return world_;
+}
+
+}  // namespace sluice

@@ -1,0 +1,41 @@
+#pragma once
+
+#include "kernels/core/arena.h"
+#include "kernels/core/stream.h"
+#include "parallel/process_group.h"
+
+namespace sluice {
+
+/// Sequence parallelism [korthikanti2022 section 4.2]: between the products that tensor parallelism splits, each rank of
+/// `tp` has its own tokens; rank r the r-th of equal parts.
+
+/// x [tokens / tp, width], this rank's tokens -> [tokens, width], those of all ranks, allocated from `arena`; x itself on
+/// one rank. Every rank of tp calls it.
+Tensor gather_tokens(ProcessGroup& tp, Arena& arena, Tensor x);
+
+/// A sum over the ranks of tp, each of which computes a term for all tokens; every rank keeps the sums of its own.
+///   PartialSum sum(...);  write sum.term() or, with sum.accumulates(), add to it;  sum.finish();
+class PartialSum {
+ public:
+  enum class Into { kOverwrite, kAdd };
+
+  /// result [tokens / tp, width], out or in/out. Memory comes from `arena`; on one rank the term is the result.
+  PartialSum(Stream& s, ProcessGroup& tp, Arena& arena, Tensor result, Into into);
+
+  /// [tokens, width]
+  Tensor term() const { return term_; }
+  /// Whether the term holds something already, that the caller must add to.
+  bool accumulates() const { return accumulates_; }
+  /// Every rank of tp calls it.
+  void finish();
+
+ private:
+  Stream& s_;
+  ProcessGroup& tp_;
+  Arena& arena_;
+  Tensor result_, term_;
+  Into into_;
+  bool accumulates_;
+};
+
+}  // namespace sluice
