@@ -17,7 +17,7 @@ namespace {
 constexpr int64_t kWarmUpSteps = 2;
 
 /// Random tokens, every one a target but the last of a sequence; each sequence is one document.
-Batch random_batch(const TrainConfig& config, int rank) {
+Batch random_batch(const TrainConfig& config, int dp_rank) {
   const int64_t length = config.training().sequence_length();
   Batch batch;
   batch.start(config.training().micro_batch_size(), length);
@@ -27,7 +27,7 @@ Batch random_batch(const TrainConfig& config, int rank) {
     for (int64_t i = 0; i < length; ++i) {
       const uint64_t place = static_cast<uint64_t>(sequence * (length + 1) + i);
       const auto token = [&](uint64_t at) {
-        return static_cast<int32_t>(random.uniform(at, static_cast<uint64_t>(rank)) * vocab);
+        return static_cast<int32_t>(random.uniform(at, static_cast<uint64_t>(dp_rank)) * vocab);
       };
       batch.tokens.push_back(token(place));
       batch.targets.push_back(token(place + 1));
@@ -58,16 +58,17 @@ void run_bench_step(const BenchStepOptions& options, Session& session) {
   Stream& s = compute.stream();
   const TrainingConfig& training = config.training();
   const DType dtype = compute_dtype(config.precision());
-  ModelState model(config.model(), true, dtype, ModelState::Use::kTraining, s);
+  const Mesh mesh(mesh_shape(config), world);
+  ModelState model(config.model(), true, dtype, mesh.shape(), world.rank());
   initialise_parameters(model.records, static_cast<uint64_t>(training.seed()), s, model.weights);
   const Transformer transformer(config.model(), training, dtype, training.sequence_length(), model.state);
-  TrainStep step(config, transformer, model, world);
+  TrainStep step(config, transformer, model, mesh, s);
 
-  const Batch batch = random_batch(config, world.rank());
+  const Batch batch = random_batch(config, mesh.place().dp);
   LossScale scale;
   scale.step_targets = training.global_batch_size() * training.sequence_length();
-  scale.micro_step_tokens = training.micro_batch_size() * world.size() * training.sequence_length();
-  scale.micro_steps = training.global_batch_size() / (training.micro_batch_size() * world.size());
+  scale.micro_step_tokens = training.micro_batch_size() * mesh.shape().dp * training.sequence_length();
+  scale.micro_steps = training.global_batch_size() / (training.micro_batch_size() * mesh.shape().dp);
   std::vector<double> seconds;
   double loss = 0;
   for (int64_t i = 1; i <= kWarmUpSteps + options.steps; ++i) {

@@ -71,7 +71,8 @@ void run_eval(const EvalOptions& options, Session& session) {
       data = std::make_unique<EvaluationData>(prefix, length, config.model().vocab_size());
       score.bytes = text_bytes(prefix, data->set(), loaded.has_tokenizer() ? &loaded.tokenizer() : nullptr);
     });
-    score.result = evaluate_set(loaded.stream(), world, transformer, loaded.weights(), *data, at_a_time, 0, memory);
+    score.result =
+        evaluate_set(loaded.stream(), loaded.mesh(), transformer, loaded.weights(), *data, at_a_time, 0, memory);
     scores.push_back(score);
   }
   if (world.rank() != 0) return;

@@ -30,7 +30,7 @@ void run_generate(const GenerateCommandOptions& options, Session& session) {
   generate_options.drawable = tokenizer.present();
   const bool prints = session.world().rank() == 0;
   if (prints) std::fputs(options.prompt.c_str(), stdout);
-  generate(loaded.stream(), session.world(), transformer, loaded.weights(), prompt, generate_options, [&](int32_t id) {
+  generate(loaded.stream(), loaded.mesh(), transformer, loaded.weights(), prompt, generate_options, [&](int32_t id) {
     if (!prints || id == tokenizer.eod()) return;
     const std::string text = tokenizer.decode({&id, 1});
     std::fwrite(text.data(), 1, text.size(), stdout);

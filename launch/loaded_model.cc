@@ -22,7 +22,8 @@ std::string isa_here(const std::string& trained_with) {
 
 }  // namespace
 
-LoadedModel::LoadedModel(const std::string& step_dir, Session& session) {
+LoadedModel::LoadedModel(const std::string& step_dir, Session& session)
+    : mesh_({session.world().size()}, session.world()) {
   agree(session.world(), [&] {
     CheckpointReader reader(step_dir);
     config_ = parse_config(reader.manifest().config(), step_dir + "/manifest.textproto: config");
@@ -31,8 +32,7 @@ LoadedModel::LoadedModel(const std::string& step_dir, Session& session) {
     validate_training(config_, static_cast<int>(reader.manifest().world_size()));
     read_tokenizer(step_dir, reader.manifest());
     compute_ = std::make_unique<Compute>(config_.cpu());
-    model_ = std::make_unique<ModelState>(config_.model(), true, compute_dtype(config_.precision()),
-                                          ModelState::Use::kInference, compute_->stream());
+    model_ = std::make_unique<ModelState>(config_.model(), true, compute_dtype(config_.precision()));
     for (const ParameterRecord& record : model_->records) reader.read(record, Piece::MASTER, model_->weights);
   });
 }

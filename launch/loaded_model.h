@@ -24,6 +24,8 @@ class LoadedModel {
   const Tokenizer& tokenizer() const;
   const ModelTensors& weights() const { return model_->weight_tensors; }
   Stream& stream() { return compute_->stream(); }
+  /// Ranks that hold the whole model each and share the samples.
+  const Mesh& mesh() const { return mesh_; }
   /// With RoPE tables for positions below max_positions.
   Transformer make_transformer(int64_t max_positions);
 
@@ -32,6 +34,7 @@ class LoadedModel {
  private:
   void read_tokenizer(const std::string& step_dir, const Manifest& manifest);
 
+  Mesh mesh_;
   TrainConfig config_;
   std::optional<Tokenizer> tokenizer_;
   std::unique_ptr<Compute> compute_;

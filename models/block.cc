@@ -19,6 +19,7 @@ void forward(StepContext& ctx, const BlockContext& shared, int64_t layer, const 
   cast(ctx.stream, x, saved.middle);
   attention_layer_forward(ctx, config, p.attention, shared.rope, shared.batch, saved.attention_in, saved.middle,
                           saved.attention, cache);
+  if (ctx.probe && route_now) ctx.probe->see("attention", layer, saved.middle);
 
   saved.mlp_in = ctx.saved.alloc("mlp_in", x.dtype, x.shape);
   saved.mlp_rstd = ctx.saved.alloc("mlp_rstd", x.dtype, {tokens});
@@ -31,14 +32,16 @@ void forward(StepContext& ctx, const BlockContext& shared, int64_t layer, const 
     cast(ctx.stream, saved.middle, y);
     mlp_forward(ctx, p.mlp, saved.mlp_in, y, saved.mlp);
   }
+  if (ctx.probe && route_now) ctx.probe->see("feed-forward", layer, y);
 }
 
 StepContext recomputing(StepContext& ctx) {
-  return {ctx.stream, ctx.kept, ctx.recompute, ctx.recompute, ctx.scratch, ctx.mesh, ctx.expert_budget, ctx.hooks};
+  return {ctx.stream, ctx.kept,          ctx.recompute, ctx.recompute, ctx.scratch,
+          ctx.mesh,   ctx.expert_budget, ctx.hooks,     ctx.probe};
 }
 
-void backward(StepContext& ctx, const BlockContext& shared, const BlockTensors& p, BlockSaved& saved, Tensor d,
-              BlockTensors& grads) {
+void backward(StepContext& ctx, const BlockContext& shared, int64_t layer, const BlockTensors& p, BlockSaved& saved,
+              Tensor d, BlockTensors& grads) {
   const ModelConfig& config = shared.config;
   const ArenaScope scope(ctx.scratch);
   Tensor d_normed = ctx.scratch.alloc("d_normed", d.dtype, d.shape);
@@ -49,10 +52,12 @@ void backward(StepContext& ctx, const BlockContext& shared, const BlockTensors& 
   }
   rms_norm_backward(ctx.stream, d_normed, saved.middle, p.post_attention_norm, saved.mlp_rstd, d,
                     grads.post_attention_norm, true);
+  if (ctx.probe) ctx.probe->see("gradient behind attention", layer, d);
 
   attention_layer_backward(ctx, config, p.attention, shared.rope, shared.batch, saved.attention_in, d, saved.attention,
                            d_normed, grads.attention);
   rms_norm_backward(ctx.stream, d_normed, saved.input, p.input_norm, saved.attention_rstd, d, grads.input_norm, true);
+  if (ctx.probe) ctx.probe->see("gradient of the input", layer, d);
 }
 
 }  // namespace
@@ -65,14 +70,14 @@ void block_forward(StepContext& ctx, const BlockContext& shared, int64_t layer, 
   forward(local, shared, layer, p, y, &sums, saved, true, cache);
 }
 
-void block_backward(StepContext& ctx, const BlockContext& shared, const BlockTensors& p, BlockSaved& saved,
-                    bool recompute, Tensor d, BlockTensors& grads) {
-  if (!recompute) return backward(ctx, shared, p, saved, d, grads);
+void block_backward(StepContext& ctx, const BlockContext& shared, int64_t layer, const BlockTensors& p,
+                    BlockSaved& saved, bool recompute, Tensor d, BlockTensors& grads) {
+  if (!recompute) return backward(ctx, shared, layer, p, saved, d, grads);
   const ArenaScope scope(ctx.recompute);
   StepContext local = recomputing(ctx);
   Tensor y = ctx.recompute.alloc("block_out", d.dtype, d.shape);
-  forward(local, shared, 0, p, y, nullptr, saved, false, nullptr);
-  backward(local, shared, p, saved, d, grads);
+  forward(local, shared, layer, p, y, nullptr, saved, false, nullptr);
+  backward(local, shared, layer, p, saved, d, grads);
 }
 
 }  // namespace sluice

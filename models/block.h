@@ -34,7 +34,7 @@ void block_forward(StepContext& ctx, const BlockContext& shared, int64_t layer, 
                    StepSums& sums, BlockSaved& saved, bool recompute, LayerCache* cache = nullptr);
 
 /// d [tokens, hidden] in: gradient of y, out: gradient of the input. Parameter gradients are added to.
-void block_backward(StepContext& ctx, const BlockContext& shared, const BlockTensors& p, BlockSaved& saved,
-                    bool recompute, Tensor d, BlockTensors& grads);
+void block_backward(StepContext& ctx, const BlockContext& shared, int64_t layer, const BlockTensors& p,
+                    BlockSaved& saved, bool recompute, Tensor d, BlockTensors& grads);
 
 }  // namespace sluice

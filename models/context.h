@@ -7,6 +7,14 @@
 
 namespace sluice {
 
+/// Sees the residual stream on its way through the model and the gradient on its way back; for verification.
+class Probe {
+ public:
+  virtual ~Probe() = default;
+  ///   x  [own tokens, hidden], after `what` of a layer (-1: before the first)
+  virtual void see(const char* what, int64_t layer, Tensor x) = 0;
+};
+
 /// What a layer is handed beside its parameters and inputs.
 struct StepContext {
   Stream& stream;
@@ -18,6 +26,7 @@ struct StepContext {
   /// Rows that the experts of a rank take at a time, as a multiple of an even share; more come in further passes.
   double expert_budget = 2;
   StageHooks* hooks = nullptr;  ///< told where the model is; null: nobody listens
+  Probe* probe = nullptr;       ///< null: nobody looks
 };
 
 /// The samples of a micro-step that this rank computes together with those of its tp group: documents packed one after

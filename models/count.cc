@@ -21,8 +21,8 @@ double train_flops_per_token(const ModelConfig& config, int64_t sequence_length)
     const bool look_up_only = r.name == "model.embed_tokens.weight" && !config.tie_word_embeddings();
     if (look_up_only) continue;
     const double share = r.replicas == Replicas::kEdp ? static_cast<double>(config.moe().top_k()) /
-                                                             static_cast<double>(config.moe().num_experts())
-                                                       : 1.0;
+                                                            static_cast<double>(config.moe().num_experts())
+                                                      : 1.0;
     weights += share * static_cast<double>(r.global_count());
   }
   // q k^T and p v: 2 * 2 * width operations a query and key, half of the keys visible, times 3 for backward.

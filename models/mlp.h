@@ -16,8 +16,8 @@ struct MlpSaved {
 /// Every rank of mesh.tp() calls it.
 void mlp_forward(StepContext& ctx, const MlpTensors& p, Tensor x, Tensor y, MlpSaved& saved);
 
-/// dx [own tokens, hidden] out; dy [own tokens, hidden]; parameter gradients are added to. saved.gate_up is overwritten.
-/// Every rank of mesh.tp() calls it.
+/// dx [own tokens, hidden] out; dy [own tokens, hidden]; parameter gradients are added to. saved.gate_up is
+/// overwritten. Every rank of mesh.tp() calls it.
 void mlp_backward(StepContext& ctx, const MlpTensors& p, Tensor x, Tensor dy, const MlpSaved& saved, Tensor dx,
                   MlpTensors& grads);
 

@@ -61,8 +61,8 @@ ExpertRows first_half(StepContext& ctx, Arena& arena, const MlpTensors& p, const
   return rows;
 }
 
-/// The backward of one pass. d_x [rows, hidden] out, may alias d_out; d_weights [rows] out; parameter gradients are added
-/// to. rows.gate_up is overwritten.
+/// The backward of one pass. d_x [rows, hidden] out, may alias d_out; d_weights [rows] out; parameter gradients are
+/// added to. rows.gate_up is overwritten.
 void experts_backward(StepContext& ctx, const MlpTensors& p, const ExpertExchange::Pass& pass, const ExpertRows& rows,
                       Tensor d_out, Tensor d_x, Tensor d_weights, MlpTensors& grads) {
   const Tensor d_activated = ctx.scratch.alloc("d_activated", d_out.dtype, {pass.rows, p.down_proj.dim(2)});

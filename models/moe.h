@@ -17,8 +17,8 @@ struct Routing {
   ExpertExchange exchange;
 };
 
-/// What moe_backward needs of the forward pass, beside the routing: what the experts of this rank took, sorted by expert.
-/// Empty when they took it in several passes; backward then brings the rows again.
+/// What moe_backward needs of the forward pass, beside the routing: what the experts of this rank took, sorted by
+/// expert. Empty when they took it in several passes; backward then brings the rows again.
 struct MoeSaved {
   Tensor rows, weights;  ///< [rows, hidden], [rows]; empty when the rows are this rank's own, which are gathered again
   Tensor gate_up;        ///< [rows, 2 * width]

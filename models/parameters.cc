@@ -112,7 +112,7 @@ class Part {
 };
 
 /// Cuts a parameter for the rank at `at`, and says who else holds the same.
-Part cut_parameter(const ModelConfig& c, const MeshShape& mesh, const MeshPlace& at, const std::string& name,
+Part cut_parameter(const MeshShape& mesh, const MeshPlace& at, const std::string& name,
                    const std::vector<int64_t>& global_shape, Replicas& replicas) {
   Part part(global_shape);
   if (name.find(".experts.") != std::string::npos) {
@@ -145,7 +145,7 @@ ParameterRecord make_record(const ModelConfig& c, const std::string& name, bool 
   ParameterRecord r;
   r.name = name;
   r.global_shape = global_shape(c, name);
-  const Part part = cut_parameter(c, mesh, at, name, r.global_shape, r.replicas);
+  const Part part = cut_parameter(mesh, at, name, r.global_shape, r.replicas);
   r.boxes = part.boxes();
   r.shape = part.shape();
   r.count = r.shape.count();
@@ -195,8 +195,7 @@ ModelTensors bind_parameters(const ModelConfig& config, const std::vector<Parame
 }
 
 ModelTensors bind_parameters(const ModelConfig& config, const std::vector<ParameterRecord>& records, Tensor flat) {
-  return bind_parameters(config, records,
-                         [&](const ParameterRecord& r) { return flat.rows(r.flat_begin, r.count); });
+  return bind_parameters(config, records, [&](const ParameterRecord& r) { return flat.rows(r.flat_begin, r.count); });
 }
 
 namespace {

@@ -32,6 +32,7 @@ Tensor Transformer::embed(StepContext& ctx, const ModelTensors& p, const TokenBa
   PartialSum sum(ctx.stream, ctx.mesh.tp(), ctx.scratch, x, PartialSum::Into::kOverwrite);
   embedding_forward(ctx.stream, batch.tokens, p.embed_tokens, vocabulary_part(ctx), sum.term());
   sum.finish();
+  if (ctx.probe) ctx.probe->see("embedding", -1, x);
   return x;
 }
 
@@ -93,7 +94,8 @@ void Transformer::backward(StepContext& ctx, const ModelTensors& p, const TokenB
   for (size_t i = p.blocks.size(); i-- > 0;) {
     const int stage = stages.block(static_cast<int64_t>(i));
     if (ctx.hooks) ctx.hooks->before_backward(stage);
-    block_backward(ctx, shared, p.blocks[i], saved.blocks[i], recompute_[i], d, grads.blocks[i]);
+    block_backward(ctx, shared, static_cast<int64_t>(i), p.blocks[i], saved.blocks[i], recompute_[i], d,
+                   grads.blocks[i]);
     if (ctx.hooks) ctx.hooks->after_backward(stage);
   }
   if (ctx.hooks && !config_.tie_word_embeddings()) ctx.hooks->before_backward(stages.embedding());

@@ -147,7 +147,8 @@ Tensor ExpertExchange::dispatch(Stream& s, Arena& rows_arena, Arena& scratch, co
   Tensor send = sorted;
   if (!sent_in_order()) {
     send = scratch.alloc("rows_to_send", sorted.dtype, {sum(pass.send_rows), sorted.dim(1)});
-    for_each_destination(pass, [&](size_t, Tensor part, Tensor place) { cast(s, place, part); }, send, sorted);
+    for_each_destination(
+        pass, [&](size_t, Tensor part, Tensor place) { cast(s, place, part); }, send, sorted);
   }
   mesh_->experts().all_to_all(send, pass.send_rows, arrived, pass.receive_rows).wait();
   gather_rows(s, arrived, pass.to_expert_order, 1, rows);

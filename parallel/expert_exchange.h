@@ -11,8 +11,8 @@ namespace sluice {
 /// Brings rows to the ranks that hold their experts and the results back, without dropping any. A rank takes a bounded
 /// number of rows at a time: when more come, they come in passes, the same number on every rank of the group.
 ///
-/// Rows are sorted by expert on the sender. A rank's experts see them sorted by expert, then by sender, then as the sender
-/// had them, so that their order does not depend on the layout.
+/// Rows are sorted by expert on the sender. A rank's experts see them sorted by expert, then by sender, then as the
+/// sender had them, so that their order does not depend on the layout.
 class ExpertExchange {
  public:
   /// Gathers the counts of all ranks.
@@ -29,13 +29,13 @@ class ExpertExchange {
 
   /// One pass: who sends what, and in which order it lies.
   struct Pass {
-    int64_t rows = 0;                  ///< rows taken
-    Tensor offsets;                    ///< [local experts + 1] i64, first row of each
-    std::span<int64_t> send_begin;     ///< [ranks] this rank's rows, sorted by expert, that go to each
-    std::span<int64_t> send_rows;      ///< [ranks]
-    std::span<int64_t> receive_rows;   ///< [ranks]
-    Tensor to_expert_order;            ///< [rows] i32, place on arrival of each row in expert order; empty: the same
-    Tensor to_arrival_order;           ///< [rows] i32, its inverse
+    int64_t rows = 0;                 ///< rows taken
+    Tensor offsets;                   ///< [local experts + 1] i64, first row of each
+    std::span<int64_t> send_begin;    ///< [ranks] this rank's rows, sorted by expert, that go to each
+    std::span<int64_t> send_rows;     ///< [ranks]
+    std::span<int64_t> receive_rows;  ///< [ranks]
+    Tensor to_expert_order;           ///< [rows] i32, place on arrival of each row in expert order; empty: the same
+    Tensor to_arrival_order;          ///< [rows] i32, its inverse
   };
   /// Memory comes from `arena`.
   Pass pass(Arena& arena, int64_t index) const;

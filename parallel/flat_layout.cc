@@ -10,20 +10,6 @@ constexpr int64_t kAlignment = 16;
 
 int64_t rounded_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-int copies(Replicas kind, const MeshShape& shape) {
-  switch (kind) {
-    case Replicas::kWorld:
-      return shape.world();
-    case Replicas::kDp:
-      return shape.dp;
-    case Replicas::kKeyValue:
-      return shape.dp * shape.kv_copies;
-    case Replicas::kEdp:
-      return shape.edp();
-  }
-  return 1;
-}
-
 }  // namespace
 
 FlatLayout::FlatLayout(std::vector<ParameterRecord>& records, const MeshShape& shape) {
@@ -40,7 +26,7 @@ FlatLayout::FlatLayout(std::vector<ParameterRecord>& records, const MeshShape& s
         at += rounded_up(r.count, kAlignment);
       }
       if (at == bucket.begin) continue;
-      bucket.count = rounded_up(at - bucket.begin, kAlignment * copies(bucket.replicas, shape));
+      bucket.count = rounded_up(at - bucket.begin, kAlignment * shape.replicas(bucket.replicas));
       at = bucket.begin + bucket.count;
       buckets_.push_back(bucket);
     }

@@ -10,7 +10,7 @@ GradientReducer::GradientReducer(const Mesh& mesh, const FlatLayout& layout, Zer
     : mesh_(mesh),
       layout_(layout),
       zero_(zero),
-      parts_(owned_parts(layout, mesh)),
+      parts_(owned_parts(layout, mesh.shape(), mesh.world().rank())),
       flights_(layout.buckets().size()) {
   if (zero_ != ZeroStage::kGradients) {
     for (int stage = 0; stage < layout.stages(); ++stage) stage_offsets_.push_back(layout.stage_begin(stage));
@@ -30,9 +30,9 @@ GradientReducer::GradientReducer(const Mesh& mesh, const FlatLayout& layout, Zer
 }
 
 Tensor GradientReducer::place(const ParameterRecord& record) const {
-  return flat_.rows(stage_offsets_[static_cast<size_t>(record.stage)] + record.flat_begin -
-                        layout_.stage_begin(record.stage),
-                    record.count);
+  return flat_.rows(
+      stage_offsets_[static_cast<size_t>(record.stage)] + record.flat_begin - layout_.stage_begin(record.stage),
+      record.count);
 }
 
 Tensor GradientReducer::bucket_tensor(const Bucket& bucket) const {
@@ -48,9 +48,7 @@ void GradientReducer::for_each_bucket(int stage, const Visit& visit) {
   }
 }
 
-void GradientReducer::begin_step(Stream& s) {
-  fill_zero(s, zero_ == ZeroStage::kGradients ? shard_ : flat_);
-}
+void GradientReducer::begin_step(Stream& s) { fill_zero(s, zero_ == ZeroStage::kGradients ? shard_ : flat_); }
 
 void GradientReducer::before_backward(Stream& s, int stage) {
   if (zero_ != ZeroStage::kGradients) return;

@@ -53,9 +53,9 @@ class GradientReducer {
   ZeroStage zero_;
   std::vector<OwnedPart> parts_;
   std::vector<Flight> flights_;  // of each bucket
-  Tensor flat_;                  // gradients as they are made; with kGradients of the stages that have a place at a time
-  Tensor shard_;                 // kGradients: owned parts, summed over ranks and micro-steps
-  Tensor arriving_;              // kGradients: owned parts of one micro-step, by shard_begin
+  Tensor flat_;      // gradients as they are made; with kGradients of the stages that have a place at a time
+  Tensor shard_;     // kGradients: owned parts, summed over ranks and micro-steps
+  Tensor arriving_;  // kGradients: owned parts of one micro-step, by shard_begin
   std::vector<int64_t> stage_offsets_;  // of each stage's place in flat_
   bool last_ = true;
 };

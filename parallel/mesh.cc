@@ -14,11 +14,40 @@ MeshPlace MeshShape::place(int rank) const {
   return at;
 }
 
+int MeshShape::replicas(Replicas kind) const {
+  switch (kind) {
+    case Replicas::kWorld:
+      return world();
+    case Replicas::kDp:
+      return dp;
+    case Replicas::kKeyValue:
+      return dp * kv_copies;
+    case Replicas::kEdp:
+      return edp();
+  }
+  return 1;
+}
+
+int MeshShape::replica(Replicas kind, int rank) const {
+  const MeshPlace at = place(rank);
+  switch (kind) {
+    case Replicas::kWorld:
+      return rank;
+    case Replicas::kDp:
+      return at.dp;
+    case Replicas::kKeyValue:
+      return at.dp * kv_copies + at.tp % kv_copies;
+    case Replicas::kEdp:
+      return at.edp;
+  }
+  return 0;
+}
+
 std::string mesh_table(const MeshShape& shape) {
   std::string table = "rank   dp   tp  edp   ep  etp\n";
   for (int rank = 0; rank < shape.world(); ++rank) {
     const MeshPlace at = shape.place(rank);
-    char line[64];
+    char line[96];
     std::snprintf(line, sizeof line, "%4d %4d %4d %4d %4d %4d\n", rank, at.dp, at.tp, at.edp, at.ep, at.etp);
     table += line;
   }
@@ -37,6 +66,12 @@ Mesh::Mesh(const MeshShape& shape, ProcessGroup& world)
   kv_ = world.split(place_.tp / shape.kv_copies, rank, "key-value copies");
   experts_ = world.split(place_.edp, rank, "experts");
   edp_ = world.split(rank % (shape.ep * shape.etp), rank, "edp");
+}
+
+void Mesh::observe(GroupObserver* observer) const {
+  for (ProcessGroup* group : {&world_, tp_.get(), dp_.get(), kv_.get(), experts_.get(), edp_.get()}) {
+    group->observe(observer);
+  }
 }
 
 ProcessGroup& Mesh::replicas(Replicas kind) const {

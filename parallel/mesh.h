@@ -7,8 +7,8 @@
 
 namespace sluice {
 
-/// Which ranks hold equal copies of a parameter. Each of them has a part of its gradient: their sum is the gradient, and
-/// whatever must count or keep a parameter once divides it among them.
+/// Which ranks hold equal copies of a parameter. Each of them has a part of its gradient: their sum is the gradient,
+/// and whatever must count or keep a parameter once divides it among them.
 enum class Replicas {
   kWorld,     ///< all ranks: norms and router
   kDp,        ///< ranks of the same tp index: what tensor parallelism splits
@@ -33,6 +33,9 @@ struct MeshShape {
   int world() const { return dp * tp; }
   int edp() const { return world() / (ep * etp); }
   MeshPlace place(int rank) const;
+  /// Ranks that hold equal copies, and which of them `rank` is; as the group Mesh::replicas has them.
+  int replicas(Replicas kind) const;
+  int replica(Replicas kind, int rank) const;
 };
 
 /// One line a rank: where it stands in both foldings.
@@ -43,6 +46,9 @@ class Mesh {
  public:
   /// Splits `world`, which must outlive the mesh. Every rank calls it. Throws Error when the sizes do not fit.
   Mesh(const MeshShape& shape, ProcessGroup& world);
+  ~Mesh() { observe(nullptr); }
+  Mesh(const Mesh&) = delete;
+  Mesh& operator=(const Mesh&) = delete;
 
   const MeshShape& shape() const { return shape_; }
   const MeshPlace& place() const { return place_; }
@@ -54,6 +60,9 @@ class Mesh {
   ProcessGroup& edp() const { return *edp_; }          ///< other tokens, same experts
   /// The ranks that hold equal copies of a parameter.
   ProcessGroup& replicas(Replicas kind) const;
+
+  /// Shows the calls in all groups to `observer`, which must outlive the mesh; null: to nobody.
+  void observe(GroupObserver* observer) const;
 
  private:
   MeshShape shape_;

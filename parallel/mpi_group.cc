@@ -51,7 +51,7 @@ class MpiGroup : public ProcessGroup {
     if (comm_ != MPI_COMM_WORLD) MPI_Comm_free(&comm_);
   }
 
-  Event all_reduce(Tensor x, ReduceOp op, SumOrder order) override {
+  Event do_all_reduce(Tensor x, ReduceOp op, SumOrder order) override {
     if (size() == 1 || x.count() == 0) return {};
     if (order == SumOrder::kNative) return native_all_reduce(x, op);
     const int64_t element = dtype_bytes(x.dtype), at_a_time = window_.capacity_bytes() / element;
@@ -67,29 +67,25 @@ class MpiGroup : public ProcessGroup {
     return {};
   }
 
-  Event reduce_scatter(Tensor in, Tensor out, SumOrder order) override {
-    INVARIANT(in.count() == out.count() * size() && in.dtype == out.dtype, "reduce_scatter in group ", name(),
-              ": in has ", in.count(), " elements, out ", out.count());
+  Event do_reduce_scatter(Tensor in, Tensor out, SumOrder order) override {
     std::vector<char> total(static_cast<size_t>(in.bytes()));
     std::memcpy(total.data(), in.data, total.size());
-    all_reduce({total.data(), in.dtype, Device::kCpu, {in.count()}}, ReduceOp::kSum, order);
+    do_all_reduce({total.data(), in.dtype, Device::kCpu, {in.count()}}, ReduceOp::kSum, order);
     std::memcpy(out.data, total.data() + rank() * out.bytes(), static_cast<size_t>(out.bytes()));
     return {};
   }
 
-  Event all_gather(Tensor in, Tensor out) override {
-    INVARIANT(out.count() == in.count() * size() && in.dtype == out.dtype, "all_gather in group ", name(), ": in has ",
-              in.count(), " elements, out ", out.count());
+  Event do_all_gather(Tensor in, Tensor out) override {
     char* mine = bytes_of(out) + rank() * in.bytes();
     if (mine != in.data) std::memmove(mine, in.data, static_cast<size_t>(in.bytes()));
     for (int r = 0; r < size() && size() > 1; ++r) {
-      broadcast({bytes_of(out) + r * in.bytes(), in.dtype, Device::kCpu, {in.count()}}, r);
+      do_broadcast({bytes_of(out) + r * in.bytes(), in.dtype, Device::kCpu, {in.count()}}, r);
     }
     return {};
   }
 
-  Event all_to_all(Tensor in, std::span<const int64_t> send_rows, Tensor out,
-                   std::span<const int64_t> receive_rows) override {
+  Event do_all_to_all(Tensor in, std::span<const int64_t> send_rows, Tensor out,
+                      std::span<const int64_t> receive_rows) override {
     const int64_t row_bytes = out.dim(0) ? out.bytes() / out.dim(0) : in.dim(0) ? in.bytes() / in.dim(0) : 0;
     std::vector<MPI_Request> requests;
     const auto post = [&](std::span<const int64_t> rows, Tensor t, bool sends) {
@@ -111,21 +107,21 @@ class MpiGroup : public ProcessGroup {
     return {};
   }
 
-  Event broadcast(Tensor x, int root) override {
+  Event do_broadcast(Tensor x, int root) override {
     if (size() == 1) return {};
     for_each_piece(x.bytes(),
                    [&](int64_t at, int bytes) { MPI_CALL(MPI_Bcast(bytes_of(x) + at, bytes, MPI_BYTE, root, comm_)); });
     return {};
   }
 
-  Event send(Tensor x, int to) override {
+  Event do_send(Tensor x, int to) override {
     for_each_piece(x.bytes(), [&](int64_t at, int bytes) {
       MPI_CALL(MPI_Send(bytes_of(x) + at, bytes, MPI_BYTE, to, kTag, comm_));
     });
     return {};
   }
 
-  Event receive(Tensor x, int from) override {
+  Event do_receive(Tensor x, int from) override {
     for_each_piece(x.bytes(), [&](int64_t at, int bytes) {
       MPI_Status status;
       int got = 0;
@@ -137,7 +133,7 @@ class MpiGroup : public ProcessGroup {
     return {};
   }
 
-  void barrier() override { MPI_CALL(MPI_Barrier(comm_)); }
+  void do_barrier() override { MPI_CALL(MPI_Barrier(comm_)); }
 
   std::unique_ptr<ProcessGroup> split(int color, int key, const std::string& name) override {
     MPI_Comm part = MPI_COMM_NULL;

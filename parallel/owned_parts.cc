@@ -2,13 +2,12 @@
 
 namespace sluice {
 
-std::vector<OwnedPart> owned_parts(const FlatLayout& layout, const Mesh& mesh) {
+std::vector<OwnedPart> owned_parts(const FlatLayout& layout, const MeshShape& mesh, int rank) {
   std::vector<OwnedPart> parts;
   int64_t shard = 0;
   for (const Bucket& bucket : layout.buckets()) {
-    const ProcessGroup& group = mesh.replicas(bucket.replicas);
-    const int64_t count = bucket.count / group.size();
-    parts.push_back({bucket.begin + group.rank() * count, count, shard});
+    const int64_t count = bucket.count / mesh.replicas(bucket.replicas);
+    parts.push_back({bucket.begin + mesh.replica(bucket.replicas, rank) * count, count, shard});
     shard += count;
   }
   return parts;

@@ -6,7 +6,7 @@ ParameterGather::ParameterGather(const Mesh& mesh, const FlatLayout& layout, Ten
     : mesh_(mesh),
       layout_(layout),
       weights_(weights),
-      parts_(owned_parts(layout, mesh)),
+      parts_(owned_parts(layout, mesh.shape(), mesh.world().rank())),
       events_(layout.buckets().size()) {}
 
 void ParameterGather::start() {

@@ -6,8 +6,8 @@
 
 namespace sluice {
 
-/// Brings updated weights from the ranks that own their parts to all that hold copies, in the order in which the forward
-/// pass needs them.
+/// Brings updated weights from the ranks that own their parts to all that hold copies, in the order in which the
+/// forward pass needs them.
 class ParameterGather {
  public:
   /// weights [layout.count]; all three must outlive the gather.

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <source_location>
 #include <span>
 #include <string>
 
@@ -17,6 +18,27 @@ enum class SumOrder {
 
 enum class ReduceOp { kSum, kMax };
 
+/// Where a call stands in the source.
+using Site = std::source_location;
+
+class ProcessGroup;
+
+/// One collective call of a rank, as those see it who watch: the schedule's fingerprint, the watchdog, accounts, tests.
+struct GroupCall {
+  const char* operation;
+  ProcessGroup& group;
+  Tensor in, out;  ///< the same for operations in place
+  Site site;
+};
+
+class GroupObserver {
+ public:
+  virtual ~GroupObserver() = default;
+  virtual void before(const GroupCall& call) = 0;
+  /// The call has returned; what it started may be under way.
+  virtual void after(const GroupCall& call) = 0;
+};
+
 /// Ranks that communicate. Every member calls the same operations in the same order with matching counts. Counts are
 /// elements (int64, no limit at 2^31). Buffers stay valid and untouched until the returned Event is waited for.
 /// A group of one is the identity. Throws Error when the transport fails or counts do not match a buffer.
@@ -29,29 +51,47 @@ class ProcessGroup {
   const std::string& name() const { return name_; }
 
   /// x [n] f32 | f64 | i32 | i64 becomes the sum or maximum over ranks, in place. Integers are exact.
-  virtual Event all_reduce(Tensor x, ReduceOp op = ReduceOp::kSum, SumOrder order = SumOrder::kOrdered) = 0;
+  Event all_reduce(Tensor x, ReduceOp op = ReduceOp::kSum, SumOrder order = SumOrder::kOrdered,
+                   Site site = Site::current());
   /// in [size * n] -> out [n]: the sum over ranks of block `rank`. out may be that block of `in`.
-  virtual Event reduce_scatter(Tensor in, Tensor out, SumOrder order = SumOrder::kOrdered) = 0;
+  Event reduce_scatter(Tensor in, Tensor out, SumOrder order = SumOrder::kOrdered, Site site = Site::current());
   /// in [n] -> out [size * n] in rank order. in may be block `rank` of out.
-  virtual Event all_gather(Tensor in, Tensor out) = 0;
+  Event all_gather(Tensor in, Tensor out, Site site = Site::current());
   /// Rows of `in` in rank order of their destination -> rows of `out` in rank order of their source. The counts are
   /// rows to and from each rank, known to both sides; zero is allowed.
-  virtual Event all_to_all(Tensor in, std::span<const int64_t> send_rows, Tensor out,
-                           std::span<const int64_t> receive_rows) = 0;
-  virtual Event broadcast(Tensor x, int root) = 0;
-  virtual Event send(Tensor x, int to) = 0;
-  virtual Event receive(Tensor x, int from) = 0;
-  virtual void barrier() = 0;
-  /// Splits by color; ranks of a color are ordered by key. Every member calls it.
+  Event all_to_all(Tensor in, std::span<const int64_t> send_rows, Tensor out, std::span<const int64_t> receive_rows,
+                   Site site = Site::current());
+  Event broadcast(Tensor x, int root, Site site = Site::current());
+  Event send(Tensor x, int to, Site site = Site::current());
+  Event receive(Tensor x, int from, Site site = Site::current());
+  void barrier(Site site = Site::current());
+  /// Splits by color; ranks of a color are ordered by key. Every member calls it. Nobody observes the new group yet.
   virtual std::unique_ptr<ProcessGroup> split(int color, int key, const std::string& name) = 0;
+
+  /// Shows every call of this rank to `observer`, until another or none takes its place.
+  void observe(GroupObserver* observer) { observer_ = observer; }
 
  protected:
   ProcessGroup(int rank, int size, std::string name) : rank_(rank), size_(size), name_(std::move(name)) {}
 
+  virtual Event do_all_reduce(Tensor x, ReduceOp op, SumOrder order) = 0;
+  virtual Event do_reduce_scatter(Tensor in, Tensor out, SumOrder order) = 0;
+  virtual Event do_all_gather(Tensor in, Tensor out) = 0;
+  virtual Event do_all_to_all(Tensor in, std::span<const int64_t> send_rows, Tensor out,
+                              std::span<const int64_t> receive_rows) = 0;
+  virtual Event do_broadcast(Tensor x, int root) = 0;
+  virtual Event do_send(Tensor x, int to) = 0;
+  virtual Event do_receive(Tensor x, int from) = 0;
+  virtual void do_barrier() = 0;
+
  private:
+  template <class Body>
+  auto observed(const char* operation, Tensor in, Tensor out, const Site& site, const Body& body);
+
   int rank_;
   int size_;
   std::string name_;
+  GroupObserver* observer_ = nullptr;
 };
 
 }  // namespace sluice

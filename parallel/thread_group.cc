@@ -94,7 +94,7 @@ class ThreadGroup : public ProcessGroup {
   ThreadGroup(int rank, int size, const std::string& name, std::shared_ptr<Meeting> meeting)
       : ProcessGroup(rank, size, name), meeting_(std::move(meeting)) {}
 
-  Event all_reduce(Tensor x, ReduceOp op, SumOrder) override {
+  Event do_all_reduce(Tensor x, ReduceOp op, SumOrder) override {
     exchange({x, x, {}}, "all_reduce", [&] {
       // This rank reduces its part of everybody's buffer and writes it back to everybody.
       const int64_t begin = part_begin(x.count(), rank(), size()), end = part_begin(x.count(), rank() + 1, size());
@@ -108,9 +108,7 @@ class ThreadGroup : public ProcessGroup {
     return {};
   }
 
-  Event reduce_scatter(Tensor in, Tensor out, SumOrder) override {
-    INVARIANT(in.count() == out.count() * size(), "reduce_scatter: in has ", in.count(), " elements, out ",
-              out.count());
+  Event do_reduce_scatter(Tensor in, Tensor out, SumOrder) override {
     const int64_t n = out.count();
     std::vector<char> sum(static_cast<size_t>(out.bytes()));
     exchange({in, out, {}}, "reduce_scatter", [&] {
@@ -124,8 +122,7 @@ class ThreadGroup : public ProcessGroup {
     return {};
   }
 
-  Event all_gather(Tensor in, Tensor out) override {
-    INVARIANT(out.count() == in.count() * size(), "all_gather: in has ", in.count(), " elements, out ", out.count());
+  Event do_all_gather(Tensor in, Tensor out) override {
     const int64_t n = in.count();
     exchange({in, out, {}}, "all_gather", [&] {
       for (int r = 0; r < size(); ++r) {
@@ -136,8 +133,8 @@ class ThreadGroup : public ProcessGroup {
     return {};
   }
 
-  Event all_to_all(Tensor in, std::span<const int64_t> send_rows, Tensor out,
-                   std::span<const int64_t> receive_rows) override {
+  Event do_all_to_all(Tensor in, std::span<const int64_t> send_rows, Tensor out,
+                      std::span<const int64_t> receive_rows) override {
     const int64_t row = out.dim(0) ? out.count() / out.dim(0) : 0;
     exchange({in, out, send_rows}, "all_to_all", [&] {
       int64_t to = 0;
@@ -156,7 +153,7 @@ class ThreadGroup : public ProcessGroup {
     return {};
   }
 
-  Event broadcast(Tensor x, int root) override {
+  Event do_broadcast(Tensor x, int root) override {
     exchange({x, x, {}}, "broadcast", [&] {
       expect_same(x, offer(root).in);
       if (rank() != root) copy(offer(root).in, x);
@@ -164,19 +161,19 @@ class ThreadGroup : public ProcessGroup {
     return {};
   }
 
-  Event send(Tensor x, int to) override {
+  Event do_send(Tensor x, int to) override {
     INVARIANT(to >= 0 && to < size() && to != rank(), "send: no rank ", to);
     meeting_->put(rank(), to, x);
     return {};
   }
 
-  Event receive(Tensor x, int from) override {
+  Event do_receive(Tensor x, int from) override {
     INVARIANT(from >= 0 && from < size() && from != rank(), "receive: no rank ", from);
     meeting_->take(from, rank(), x);
     return {};
   }
 
-  void barrier() override { meeting_->meet(); }
+  void do_barrier() override { meeting_->meet(); }
 
   std::unique_ptr<ProcessGroup> split(int color, int key, const std::string& name) override {
     int64_t mine[2] = {color, key};

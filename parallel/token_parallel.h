@@ -6,11 +6,11 @@
 
 namespace sluice {
 
-/// Sequence parallelism [korthikanti2022 section 4.2]: between the products that tensor parallelism splits, each rank of
-/// `tp` has its own tokens; rank r the r-th of equal parts.
+/// Sequence parallelism [korthikanti2022 section 4.2]: between the products that tensor parallelism splits, each rank
+/// of `tp` has its own tokens; rank r the r-th of equal parts.
 
-/// x [tokens / tp, width], this rank's tokens -> [tokens, width], those of all ranks, allocated from `arena`; x itself on
-/// one rank. Every rank of tp calls it.
+/// x [tokens / tp, width], this rank's tokens -> [tokens, width], those of all ranks, allocated from `arena`; x itself
+/// on one rank. Every rank of tp calls it.
 Tensor gather_tokens(ProcessGroup& tp, Arena& arena, Tensor x);
 
 /// A sum over the ranks of tp, each of which computes a term for all tokens; every rank keeps the sums of its own.

@@ -20,12 +20,13 @@ StepSums scratch_sums(StepContext& ctx, const ModelConfig& config) {
 
 }  // namespace
 
-EvaluationResult evaluate_set(Stream& s, ProcessGroup& dp, const Transformer& transformer, const ModelTensors& weights,
+EvaluationResult evaluate_set(Stream& s, const Mesh& mesh, const Transformer& transformer, const ModelTensors& weights,
                               const EvaluationData& data, int64_t windows_at_a_time, int64_t max_windows,
                               ActivationMemory& memory) {
+  ProcessGroup& dp = mesh.dp();
   const int64_t windows = max_windows > 0 ? std::min(max_windows, data.windows()) : data.windows();
   const int64_t rounds = (windows + windows_at_a_time * dp.size() - 1) / (windows_at_a_time * dp.size());
-  StepContext ctx = memory.context(s, dp);
+  StepContext ctx = memory.context(s, mesh);
   const ArenaScope scope(ctx.scratch);
   StepSums sums = scratch_sums(ctx, transformer.config());
   Tensor totals = ctx.scratch.alloc("totals", DType::kF64, {2});
@@ -36,6 +37,7 @@ EvaluationResult evaluate_set(Stream& s, ProcessGroup& dp, const Transformer& tr
     const int64_t first = std::min(windows, (round * dp.size() + dp.rank()) * windows_at_a_time);
     const int64_t count = std::min(windows_at_a_time, windows - first);
     data.read(first, count, batch);
+    batch.pad_to_multiple(mesh.shape().tp);
     const ArenaScope round_scope(ctx.scratch);
     Tensor losses = ctx.scratch.alloc("losses", DType::kF64, {static_cast<int64_t>(batch.tokens.size())});
     transformer.evaluate(ctx, weights, token_batch(batch), sums, saved, losses);

@@ -57,10 +57,10 @@ int32_t draw(std::span<const double> logits, double temperature, double uniform)
 /// Incremental evaluation of one sequence.
 class Decoder {
  public:
-  Decoder(Stream& s, ProcessGroup& dp, const Transformer& transformer, const ModelTensors& weights, int64_t capacity)
+  Decoder(Stream& s, const Mesh& mesh, const Transformer& transformer, const ModelTensors& weights, int64_t capacity)
       : transformer_(transformer),
         weights_(weights),
-        ctx_(memory_.context(s, dp)),
+        ctx_(memory_.context(s, mesh)),
         cache_arena_("key-value cache", MemorySource::kHugePages, physical_memory_bytes()),
         caches_(make_caches(transformer.config(), weights.embed_tokens.dtype, capacity, cache_arena_)) {}
 
@@ -101,12 +101,12 @@ class Decoder {
 
 }  // namespace
 
-void generate(Stream& s, ProcessGroup& dp, const Transformer& transformer, const ModelTensors& weights,
+void generate(Stream& s, const Mesh& mesh, const Transformer& transformer, const ModelTensors& weights,
               std::span<const int32_t> prompt, const GenerateOptions& options,
               const std::function<void(int32_t)>& on_token) {
   ENSURE(!prompt.empty(), "the prompt holds no token");
   const Philox random(options.seed, "generate");
-  Decoder decoder(s, dp, transformer, weights, static_cast<int64_t>(prompt.size()) + options.tokens);
+  Decoder decoder(s, mesh, transformer, weights, static_cast<int64_t>(prompt.size()) + options.tokens);
   std::span<double> logits = decoder.extend(prompt);
   for (int64_t i = 0; i < options.tokens; ++i) {
     forbid_others(options.drawable, logits);

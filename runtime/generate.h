@@ -19,7 +19,7 @@ struct GenerateOptions {
 /// Continues `prompt` (at least one token) with a key-value cache and hands each new token to `on_token`. The draw of
 /// token i is a function of (seed, i). The transformer's tables must reach prompt + options.tokens positions.
 /// Every rank of dp calls it with the same arguments and gets the same tokens.
-void generate(Stream& s, ProcessGroup& dp, const Transformer& transformer, const ModelTensors& weights,
+void generate(Stream& s, const Mesh& mesh, const Transformer& transformer, const ModelTensors& weights,
               std::span<const int32_t> prompt, const GenerateOptions& options,
               const std::function<void(int32_t)>& on_token);
 

@@ -19,7 +19,10 @@ ZeroStage zero_stage(const OptimizerConfig& config) {
 }
 
 Optimizer::Optimizer(const OptimizerConfig& config, ModelState& model, const Mesh& mesh, Stream& s)
-    : config_(config), model_(model), mesh_(mesh), parts_(owned_parts(model.layout, mesh)) {
+    : config_(config),
+      model_(model),
+      mesh_(mesh),
+      parts_(owned_parts(model.layout, mesh.shape(), mesh.world().rank())) {
   const bool sharded = zero_stage(config) != ZeroStage::kNone;
   const Shape moments{sharded ? shard_count(parts_) : model.layout.count()};
   Arena& state = model.state;

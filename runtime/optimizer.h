@@ -8,8 +8,8 @@
 
 namespace sluice {
 
-/// AdamW over a model's flat buffers, with clipping by the global norm. Every element is counted in the norm by one rank;
-/// who updates it depends on the ZeRO stage.
+/// AdamW over a model's flat buffers, with clipping by the global norm. Every element is counted in the norm by one
+/// rank; who updates it depends on the ZeRO stage.
 class Optimizer {
  public:
   /// Allocates both moments, zero, from the model's state arena. Model and mesh must outlive the optimizer.
@@ -20,8 +20,8 @@ class Optimizer {
     double clip_factor = 1;
     bool skipped = false;  ///< the norm was not finite; nothing was changed
   };
-  /// One update from summed gradients; `step` is 1 for the first. The weights that this rank updates, and their moments,
-  /// change unless skipped. Every rank of the mesh calls it, with the same result.
+  /// One update from summed gradients; `step` is 1 for the first. The weights that this rank updates, and their
+  /// moments, change unless skipped. Every rank of the mesh calls it, with the same result.
   Result update(Stream& s, const GradientReducer& gradients, double lr, int64_t step);
 
   /// First and second moments of this rank's part of a bucket, [part.count].

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "parallel/agree.h"
+#include "parallel/owned_parts.h"
 #include "runtime/checkpoint/manifest.h"
 #include "runtime/checkpoint/shard_writer.h"
 #include "runtime/config.h"
@@ -53,6 +54,27 @@ Manifest merged(const std::vector<std::string>& parts, const SavedState& saved, 
   return manifest;
 }
 
+/// What this rank alone writes.
+std::vector<OwnedElements> owned_elements(const SavedState& saved) {
+  std::vector<OwnedElements> owned;
+  const FlatLayout& layout = saved.model.layout;
+  const std::vector<OwnedPart> parts = owned_parts(layout, saved.mesh.shape(), saved.mesh.world().rank());
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const OwnedPart& part = parts[i];
+    const Bucket& bucket = layout.buckets()[i];
+    for (const ParameterRecord& r : saved.model.records) {
+      if (r.stage != bucket.stage || r.replicas != bucket.replicas) continue;
+      const int64_t begin = std::max(part.flat_begin, r.flat_begin);
+      const int64_t count = std::min(part.flat_begin + part.count, r.flat_begin + r.count) - begin;
+      if (count <= 0) continue;
+      const auto of_part = [&](Tensor t) { return t.rows(begin - part.flat_begin, count); };
+      owned.push_back({&r, begin - r.flat_begin, begin - r.flat_begin + count, saved.model.weights.rows(begin, count),
+                       of_part(saved.optimizer.owned_m(i)), of_part(saved.optimizer.owned_v(i))});
+    }
+  }
+  return owned;
+}
+
 }  // namespace
 
 std::string step_folder(const std::string& run_dir, int64_t step) {
@@ -61,7 +83,8 @@ std::string step_folder(const std::string& run_dir, int64_t step) {
   return run_dir + "/checkpoints/" + name;
 }
 
-void save_checkpoint(ProcessGroup& world, const std::string& run_dir, const SavedState& saved) {
+void save_checkpoint(const std::string& run_dir, const SavedState& saved) {
+  ProcessGroup& world = saved.mesh.world();
   const std::string folder = step_folder(run_dir, saved.step);
   agree(world, [&] {
     if (world.rank() != 0) return;
@@ -75,8 +98,7 @@ void save_checkpoint(ProcessGroup& world, const std::string& run_dir, const Save
   });
   std::string pieces;
   agree(world, [&] {
-    const Manifest own = write_shard(folder, world.rank(), world.size(), saved.model.records,
-                                     {saved.model.weights, saved.model.m, saved.model.v});
+    const Manifest own = write_shard(folder, world.rank(), world.size(), owned_elements(saved));
     INVARIANT(own.SerializeToString(&pieces), "the list of pieces cannot be serialised");
   });
   const std::vector<std::string> parts = gather_texts(world, pieces);

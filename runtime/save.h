@@ -3,8 +3,7 @@
 #include <string>
 
 #include "configs/train.pb.h"
-#include "parallel/process_group.h"
-#include "runtime/model_state.h"
+#include "runtime/optimizer.h"
 
 namespace sluice {
 
@@ -12,6 +11,8 @@ namespace sluice {
 struct SavedState {
   const TrainConfig& config;
   const ModelState& model;
+  const Optimizer& optimizer;
+  const Mesh& mesh;
   const std::string& tokenizer_text;  ///< of tokenizer.json; empty: none is kept
   int64_t step;                       ///< updates done
   int64_t sample_cursor;              ///< samples consumed
@@ -21,9 +22,9 @@ struct SavedState {
 /// RUN/checkpoints/step_00001000.
 std::string step_folder(const std::string& run_dir, int64_t step);
 
-/// Writes step_folder: a shard a rank, and the manifest last. Every rank of `world` calls it; all throw AgreedError
+/// Writes step_folder: a shard a rank, and the manifest last. Every rank of the mesh calls it; all throw AgreedError
 /// when any could not write.
-void save_checkpoint(ProcessGroup& world, const std::string& run_dir, const SavedState& saved);
+void save_checkpoint(const std::string& run_dir, const SavedState& saved);
 
 /// Removes the oldest checkpoints of a run beyond the newest `keep`. Rank 0 calls it.
 void remove_old_checkpoints(const std::string& run_dir, int64_t keep);

@@ -25,12 +25,19 @@ ActivationMemory::ActivationMemory()
       recompute(activations("recomputed activations")),
       scratch(activations("scratch")) {}
 
-TrainStep::TrainStep(const TrainConfig& config, const Transformer& transformer, ModelState& model, ProcessGroup& dp)
+TrainStep::TrainStep(const TrainConfig& config, const Transformer& transformer, ModelState& model, const Mesh& mesh,
+                     Stream& s)
     : transformer_(transformer),
       model_(model),
-      dp_(dp),
-      optimizer_(config.optimizer(), model.records, model.state),
-      reducer_(dp, model.gradients) {
+      mesh_(mesh),
+      expert_budget_(config.mesh().expert_budget()),
+      zero_(zero_stage(config.optimizer())),
+      gradient_arena_("gradients", MemorySource::kHugePages, physical_memory_bytes()),
+      reducer_(mesh, model.layout, zero_, model.weights.dtype, gradient_arena_),
+      gradient_tensors_(bind_parameters(config.model(), model.records,
+                                        [this](const ParameterRecord& r) { return reducer_.place(r); })),
+      optimizer_(config.optimizer(), model, mesh, s),
+      gather_(mesh, model.layout, model.weights) {
   const ModelConfig& m = config.model();
   const int64_t experts = m.has_moe() ? m.moe().num_experts() : 0;
   all_sums_ = model.state.alloc("step_sums", DType::kF64, {1 + 3 * m.num_layers()});
@@ -42,20 +49,27 @@ TrainStep::TrainStep(const TrainConfig& config, const Transformer& transformer, 
 void TrainStep::reset_sums(Stream& s) {
   fill_zero(s, all_sums_);
   fill_zero(s, sums_.expert_counts);
-  fill_zero(s, model_.gradients);
+  reducer_.begin_step(s);
 }
 
 const StepResult& TrainStep::run(Stream& s, int64_t step, double lr, const LossScale& scale,
                                  const std::function<const Batch&()>& next_batch) {
   reset_sums(s);
-  StepContext ctx = memory_.context(s, dp_);
+  Hooks hooks(s, *this);
+  StepContext ctx = memory_.context(s, mesh_);
+  ctx.expert_budget = expert_budget_;
+  ctx.hooks = &hooks;
+  ctx.probe = probe_;
   for (int64_t i = 0; i < scale.micro_steps; ++i) {
+    reducer_.begin_micro_step(i + 1 == scale.micro_steps);
     transformer_.train_micro_step(ctx, model_.weight_tensors, token_batch(next_batch()), scale, sums_, saved_,
-                                  model_.gradient_tensors);
+                                  gradient_tensors_);
   }
-  reducer_.reduce();
-  dp_.all_reduce(all_sums_).wait();
-  collect(scale, optimizer_.update(s, model_, lr, step));
+  reducer_.finish(s);
+  mesh_.world().all_reduce(all_sums_).wait();
+  const Optimizer::Result update = optimizer_.update(s, reducer_, lr, step);
+  if (zero_ != ZeroStage::kNone) gather_.start();
+  collect(scale, update);
   return result_;
 }
 
@@ -63,6 +77,7 @@ void TrainStep::collect(const LossScale& scale, const Optimizer::Result& update)
   const ModelConfig& config = transformer_.config();
   result_.losses = step_losses(config, scale, sums_);
   result_.grad_norm = update.grad_norm;
+  result_.clip_factor = update.clip_factor;
   result_.skipped = update.skipped;
   result_.expert_load_max_over_mean.clear();
   result_.router_entropy.clear();

@@ -5,6 +5,7 @@
 
 #include "models/transformer.h"
 #include "parallel/gradient_reducer.h"
+#include "parallel/parameter_gather.h"
 #include "runtime/data/batch.h"
 #include "runtime/optimizer.h"
 
@@ -17,7 +18,7 @@ TokenBatch token_batch(const Batch& batch);
 class ActivationMemory {
  public:
   ActivationMemory();
-  StepContext context(Stream& s, ProcessGroup& dp) { return {s, kept, saved, recompute, scratch, dp}; }
+  StepContext context(Stream& s, const Mesh& mesh) { return {s, kept, saved, recompute, scratch, mesh}; }
 
   Arena kept, saved, recompute, scratch;
 };
@@ -25,6 +26,7 @@ class ActivationMemory {
 struct StepResult {
   StepLosses losses;
   double grad_norm = 0;
+  double clip_factor = 1;
   bool skipped = false;
   std::vector<double> expert_load_max_over_mean;  ///< of each layer; empty without experts
   std::vector<double> router_entropy;             ///< of each layer, nats
@@ -33,29 +35,58 @@ struct StepResult {
 /// What one optimizer step does: forward and backward of its micro-steps, the sum over ranks, the update.
 class TrainStep {
  public:
-  TrainStep(const TrainConfig& config, const Transformer& transformer, ModelState& model, ProcessGroup& dp);
+  /// All must outlive the step. The weights of every rank must agree.
+  TrainStep(const TrainConfig& config, const Transformer& transformer, ModelState& model, const Mesh& mesh, Stream& s);
 
   /// Runs update `step` (1 for the first). `next_batch` gives this rank's batch of each micro-step in turn.
-  /// Every rank of the group calls it. From the second call on nothing is allocated; the result lasts until the next.
+  /// Every rank of the mesh calls it. From the second call on nothing is allocated; the result lasts until the next.
   const StepResult& run(Stream& s, int64_t step, double lr, const LossScale& scale,
                         const std::function<const Batch&()>& next_batch);
 
+  /// Lets `probe` see the micro-steps; null: nobody.
+  void set_probe(Probe* probe) { probe_ = probe; }
+  /// Waits until this rank has all updated weights that it holds. Every rank of the mesh calls it.
+  void wait_for_weights() { gather_.wait_all(); }
+
   const ActivationMemory& memory() const { return memory_; }
+  const Optimizer& optimizer() const { return optimizer_; }
+  /// The summed gradients of the last step, before clipping.
+  const GradientReducer& gradients() const { return reducer_; }
+  /// int64 counts of the last step, [layers, experts], over all ranks.
+  Tensor expert_counts() const { return sums_.expert_counts; }
 
  private:
+  /// Parameters arrive before they are used, gradients leave when they are final.
+  class Hooks : public StageHooks {
+   public:
+    Hooks(Stream& s, TrainStep& step) : s_(s), step_(step) {}
+    void before_forward(int stage) override { step_.gather_.wait(stage); }
+    void before_backward(int stage) override { step_.reducer_.before_backward(s_, stage); }
+    void after_backward(int stage) override { step_.reducer_.after_backward(s_, stage); }
+
+   private:
+    Stream& s_;
+    TrainStep& step_;
+  };
   void reset_sums(Stream& s);
   void collect(const LossScale& scale, const Optimizer::Result& update);
 
   const Transformer& transformer_;
   ModelState& model_;
-  ProcessGroup& dp_;
-  Optimizer optimizer_;
+  const Mesh& mesh_;
+  const double expert_budget_;
+  const ZeroStage zero_;
+  Arena gradient_arena_;
   GradientReducer reducer_;
+  ModelTensors gradient_tensors_;
+  Optimizer optimizer_;
+  ParameterGather gather_;
   ActivationMemory memory_;
   TransformerSaved saved_;
   Tensor all_sums_;  ///< [1 + 3 * layers] f64, what is summed over ranks
   StepSums sums_;
   StepResult result_;
+  Probe* probe_ = nullptr;
 };
 
 }  // namespace sluice

@@ -19,6 +19,7 @@
 #include "runtime/save.h"
 #include "runtime/schedule.h"
 #include "runtime/step.h"
+#include "runtime/validate.h"
 
 namespace sluice {
 namespace {
@@ -45,21 +46,26 @@ void prepare_run_folder(const std::string& run_dir, const TrainConfig& config) {
 /// One training run, from initial weights to the checkpoint at the end.
 class TrainingRun {
  public:
-  TrainingRun(const TrainConfig& config, const std::string& run_dir, ProcessGroup& world, Stream& s,
-              PhaseTimer& startup)
-      : config_(config), training_(config_.training()), run_dir_(run_dir), world_(world), s_(s), startup_(startup) {
+  TrainingRun(const TrainConfig& config, const std::string& run_dir, const Mesh& mesh, Stream& s, PhaseTimer& startup)
+      : config_(config),
+        training_(config_.training()),
+        run_dir_(run_dir),
+        mesh_(mesh),
+        world_(mesh.world()),
+        s_(s),
+        startup_(startup) {
     agree(world_, [&] {
       if (world_.rank() == 0) prepare_run_folder(run_dir_, config_);
       data_ = std::make_unique<RunData>(config_);
     });
     startup_.mark("data");
     const DType dtype = compute_dtype(config_.precision());
-    model_ = std::make_unique<ModelState>(config_.model(), config_.optimizer().decay_embeddings(), dtype,
-                                          ModelState::Use::kTraining, s_);
+    model_ = std::make_unique<ModelState>(config_.model(), config_.optimizer().decay_embeddings(), dtype, mesh_.shape(),
+                                          world_.rank());
     initialise_parameters(model_->records, static_cast<uint64_t>(training_.seed()), s_, model_->weights);
     transformer_ =
         std::make_unique<Transformer>(config_.model(), training_, dtype, training_.sequence_length(), model_->state);
-    train_step_ = std::make_unique<TrainStep>(config_, *transformer_, *model_, world_);
+    train_step_ = std::make_unique<TrainStep>(config_, *transformer_, *model_, mesh_, s_);
     startup_.mark("model");
     open_metrics();
     startup_.mark("logs");
@@ -84,11 +90,11 @@ class TrainingRun {
     metrics_ = std::make_unique<MetricsSink>(options);
   }
 
-  int64_t micro_step_sequences() const { return training_.micro_batch_size() * world_.size(); }
+  int64_t micro_step_sequences() const { return training_.micro_batch_size() * mesh_.shape().dp; }
 
-  /// This rank's samples of micro-step `index`, counted from the beginning of the run.
+  /// Samples that this rank computes with its tp group in micro-step `index`, counted from the beginning of the run.
   SampleRange micro_step_samples(int64_t index) const {
-    return {index * micro_step_sequences() + world_.rank() * training_.micro_batch_size(),
+    return {index * micro_step_sequences() + mesh_.place().dp * training_.micro_batch_size(),
             training_.micro_batch_size()};
   }
 
@@ -149,23 +155,33 @@ class TrainingRun {
   bool due(int64_t step, int64_t every) const { return step == training_.steps() || (every > 0 && step % every == 0); }
 
   void evaluate(StepMetrics& metrics) {
+    train_step_->wait_for_weights();
     for (const RunData::EvaluationSet& set : data_->evaluation()) {
       const EvaluationResult result =
-          evaluate_set(s_, world_, *transformer_, model_->weight_tensors, set.data, training_.micro_batch_size(),
+          evaluate_set(s_, mesh_, *transformer_, model_->weight_tensors, set.data, training_.micro_batch_size(),
                        config_.data().eval_windows(), evaluation_memory_);
       metrics.eval_loss[set.name] = result.loss();
     }
   }
 
   void save(int64_t step) {
-    SavedState saved{config_, *model_, data_->tokenizer_text(), step, samples_before(training_, step + 1), s_.isa};
-    save_checkpoint(world_, run_dir_, saved);
+    train_step_->wait_for_weights();
+    SavedState saved{config_,
+                     *model_,
+                     train_step_->optimizer(),
+                     mesh_,
+                     data_->tokenizer_text(),
+                     step,
+                     samples_before(training_, step + 1),
+                     s_.isa};
+    save_checkpoint(run_dir_, saved);
     if (world_.rank() == 0) remove_old_checkpoints(run_dir_, config_.checkpoint().keep());
   }
 
   const TrainConfig config_;
   const TrainingConfig& training_;
   const std::string run_dir_;
+  const Mesh& mesh_;
   ProcessGroup& world_;
   Stream& s_;
   PhaseTimer& startup_;
@@ -181,7 +197,9 @@ class TrainingRun {
 }  // namespace
 
 void train(const TrainConfig& config, const std::string& run_dir, ProcessGroup& world, Stream& s, PhaseTimer& startup) {
-  TrainingRun(config, run_dir, world, s, startup).run();
+  const Mesh mesh(mesh_shape(config), world);
+  startup.mark("groups");
+  TrainingRun(config, run_dir, mesh, s, startup).run();
 }
 
 }  // namespace sluice

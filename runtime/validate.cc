@@ -31,6 +31,7 @@ class Report {
 // Above these no product of two sizes can overflow an int64.
 constexpr int64_t kLargestSize = int64_t{1} << 31;
 constexpr int64_t kMostLayers = 10000;
+constexpr int64_t kMostRanks = 1 << 20;
 
 bool positive(Report& report, const char* field, bool present, int64_t value, int64_t most = kLargestSize) {
   if (!report.check(present, field, " is missing")) return false;
@@ -105,15 +106,78 @@ void check_model(Report& report, const ModelConfig& m) {
   check_gates(report, m);
 }
 
-/// Resolves mesh.dp; false when the mesh does not fit the world.
-bool check_mesh(Report& report, MeshConfig& mesh, int world_size) {
-  bool built = true;
-  for (const auto& [name, size] : {std::pair{"tp", mesh.tp()}, {"ep", mesh.ep()}, {"etp", mesh.etp()}}) {
-    built &= report.check(size == 1, "mesh.", name, "=", size, " is not built yet; use 1");
+/// The divisors of n as "1, 2, 4".
+std::string divisors(int64_t n) {
+  std::string list;
+  for (int64_t i = 1; i <= std::min<int64_t>(n, 4096); ++i) {
+    if (n % i == 0) list += (list.empty() ? "" : ", ") + std::to_string(i);
   }
-  if (!mesh.has_dp()) mesh.set_dp(world_size);
-  return built & report.check(mesh.dp() == world_size, "mesh.dp=", mesh.dp(), " does not match the ", world_size,
-                              " ranks that were started; use mesh.dp=", world_size, " or mpirun -np ", mesh.dp());
+  return list;
+}
+
+/// That an axis cuts a size into equal parts; tells which sizes of the axis would.
+void splits(Report& report, const char* axis, int64_t parts, const char* field, int64_t size) {
+  if (size < 1) return;
+  report.check(size % parts == 0, axis, "=", parts, " does not divide ", field, "=", size, "; use one of ",
+               divisors(size));
+}
+
+void check_tensor_parallel(Report& report, const TrainConfig& config) {
+  const ModelConfig& m = config.model();
+  const int64_t tp = config.mesh().tp(), kv_heads = m.num_key_value_heads();
+  splits(report, "mesh.tp", tp, "model.num_attention_heads", m.num_attention_heads());
+  if (kv_heads >= 1) {
+    report.check(kv_heads % tp == 0 || tp % kv_heads == 0, "mesh.tp=", tp,
+                 " neither divides model.num_key_value_heads=", kv_heads, " nor is a multiple of it; use one of ",
+                 divisors(kv_heads), " or a multiple of ", kv_heads);
+  }
+  splits(report, "mesh.tp", tp, "model.vocab_size", m.vocab_size());
+  if (!m.has_moe()) splits(report, "mesh.tp", tp, "model.intermediate_size", m.intermediate_size());
+  const int64_t tokens = config.training().micro_batch_size() * config.training().sequence_length();
+  splits(report, "mesh.tp", tp, "training.micro_batch_size * training.sequence_length", tokens);
+}
+
+void check_expert_parallel(Report& report, const TrainConfig& config, int64_t world) {
+  const MeshConfig& mesh = config.mesh();
+  const ModelConfig& m = config.model();
+  report.check(world % (mesh.ep() * mesh.etp()) == 0, "mesh.ep * mesh.etp = ", mesh.ep(), " * ", mesh.etp(), " = ",
+               mesh.ep() * mesh.etp(), " does not divide the ", world, " ranks; use a product that is one of ",
+               divisors(world));
+  if (!m.has_moe()) {
+    report.check(mesh.ep() == 1 && mesh.etp() == 1, "mesh.ep=", mesh.ep(), " and mesh.etp=", mesh.etp(),
+                 " need model.moe; use 1 and 1");
+    return;
+  }
+  splits(report, "mesh.ep", mesh.ep(), "model.moe.num_experts", m.moe().num_experts());
+  splits(report, "mesh.etp", mesh.etp(), "model.moe.moe_intermediate_size", m.moe().moe_intermediate_size());
+}
+
+/// Resolves mesh.dp; false when the mesh does not fit the world.
+bool check_mesh(Report& report, TrainConfig& config, int world_size) {
+  MeshConfig& mesh = *config.mutable_mesh();
+  bool sizes = true;
+  for (const auto& [name, size] : {std::pair{"mesh.tp", mesh.tp()}, {"mesh.ep", mesh.ep()}, {"mesh.etp", mesh.etp()}}) {
+    sizes &= report.check(size >= 1 && size <= kMostRanks, name, "=", size, " must be between 1 and ", kMostRanks);
+  }
+  above_zero(report, "mesh.expert_budget", mesh.expert_budget());
+  if (!sizes) return false;
+  if (!mesh.has_dp()) {
+    if (!report.check(world_size % mesh.tp() == 0, "mesh.tp=", mesh.tp(), " does not divide the ", world_size,
+                      " ranks that were started; use one of ", divisors(world_size),
+                      " or mpirun -np with a multiple of ", mesh.tp())) {
+      return false;
+    }
+    mesh.set_dp(world_size / mesh.tp());
+  }
+  if (!report.check(mesh.dp() >= 1 && mesh.dp() <= kMostRanks && mesh.dp() * mesh.tp() == world_size,
+                    "mesh.dp * mesh.tp = ", mesh.dp(), " * ", mesh.tp(), " does not match the ", world_size,
+                    " ranks that were started; use mpirun -np ", mesh.dp() * mesh.tp(),
+                    world_size % mesh.tp() == 0 ? concat(", or mesh.dp=", world_size / mesh.tp()) : "")) {
+    return false;
+  }
+  check_tensor_parallel(report, config);
+  check_expert_parallel(report, config, world_size);
+  return true;
 }
 
 void check_batch(Report& report, const char* field, int64_t global, const TrainingConfig& t, const MeshConfig& mesh) {
@@ -170,7 +234,8 @@ void check_optimizer(Report& report, const OptimizerConfig& o, int64_t steps) {
   report.check(o.beta2() >= 0 && o.beta2() < 1, "optimizer.beta2=", o.beta2(), " must be in [0, 1)");
   above_zero(report, "optimizer.epsilon", o.epsilon());
   not_negative(report, "optimizer.clip", o.clip());
-  report.check(o.zero_stage() == 0, "optimizer.zero_stage=", o.zero_stage(), " is not built yet; use 0");
+  report.check(o.zero_stage() >= 0 && o.zero_stage() <= 2, "optimizer.zero_stage=", o.zero_stage(),
+               " must be 0, 1 or 2");
   if (o.has_decay_steps()) {
     report.check(o.decay_steps() >= 0 && o.decay_steps() <= steps - o.warmup_steps(),
                  "optimizer.decay_steps=", o.decay_steps(), " and optimizer.warmup_steps=", o.warmup_steps(),
@@ -198,6 +263,17 @@ void check_data(Report& report, const DataConfig& d) {
 
 }  // namespace
 
+MeshShape mesh_shape(const TrainConfig& config) {
+  const MeshConfig& mesh = config.mesh();
+  MeshShape shape;
+  shape.dp = static_cast<int>(mesh.dp());
+  shape.tp = static_cast<int>(mesh.tp());
+  shape.ep = static_cast<int>(mesh.ep());
+  shape.etp = static_cast<int>(mesh.etp());
+  shape.kv_copies = static_cast<int>(std::max<int64_t>(1, mesh.tp() / config.model().num_key_value_heads()));
+  return shape;
+}
+
 bool tokens_fit(const ModelConfig& model, int64_t sequences, int64_t length) {
   const int64_t slots = model.has_moe() ? std::max<int64_t>(model.moe().top_k(), 1) : 1;
   int64_t rows = 0;
@@ -215,7 +291,7 @@ void validate_training(TrainConfig& config, int world_size, int cores_per_rank) 
   if (!config.cpu().has_threads()) config.mutable_cpu()->set_threads(cores_per_rank);
   Report report;
   check_model(report, config.model());
-  const bool mesh_ok = check_mesh(report, *config.mutable_mesh(), world_size);
+  const bool mesh_ok = check_mesh(report, config, world_size);
   check_training(report, config, mesh_ok);
   check_optimizer(report, config.optimizer(), config.training().steps());
   check_data(report, config.data());

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "configs/train.pb.h"
+#include "parallel/mesh.h"
 
 namespace sluice {
 
@@ -14,5 +15,8 @@ bool tokens_fit(const ModelConfig& model, int64_t sequences, int64_t length);
 /// validate_model, and everything that training adds. Fills in what has a default that depends on other fields
 /// (mesh.dp, optimizer.decay_steps) or on the machine (cpu.threads: cores_per_rank).
 void validate_training(TrainConfig& config, int world_size, int cores_per_rank = 1);
+
+/// The mesh of a validated configuration.
+MeshShape mesh_shape(const TrainConfig& config);
 
 }  // namespace sluice

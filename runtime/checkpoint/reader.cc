@@ -9,30 +9,6 @@
 namespace sluice {
 namespace {
 
-/// Row-major index of an element of a shape.
-int64_t global_index(const std::vector<int64_t>& shape, const std::vector<int64_t>& at) {
-  int64_t index = 0;
-  for (size_t i = 0; i < shape.size(); ++i) index = index * shape[i] + at[i];
-  return index;
-}
-
-/// Walks boxes in order, innermost dimension in whole runs: visit(first element's place in the global shape, elements).
-template <class Visit>
-void for_each_run(const std::vector<int64_t>& shape, const std::vector<Box>& boxes, const Visit& visit) {
-  for (const Box& box : boxes) {
-    const size_t last = shape.size() - 1;
-    std::vector<int64_t> at = box.begin;
-    bool empty = false;
-    for (size_t i = 0; i <= last; ++i) empty |= box.begin[i] >= box.end[i];
-    while (!empty) {
-      visit(global_index(shape, at), box.end[last] - box.begin[last]);
-      size_t i = last;
-      while (i > 0 && ++at[i - 1] == box.end[i - 1]) at[i - 1] = box.begin[i - 1], --i;
-      empty = i == 0;
-    }
-  }
-}
-
 std::vector<Box> boxes_of(const Piece& piece) {
   std::vector<Box> boxes;
   for (const PieceBox& box : piece.boxes()) {

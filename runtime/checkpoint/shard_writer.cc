@@ -2,7 +2,6 @@
 
 #include <cstdio>
 
-#include "parallel/combine.h"
 #include "runtime/checkpoint/safetensors.h"
 
 namespace sluice {
@@ -20,14 +19,14 @@ std::string shard_name(int rank, int world_size) {
   return name;
 }
 
-Tensor buffer_of(const OptimizerState& state, Piece::Kind kind) {
+Tensor elements_of(const OwnedElements& owned, Piece::Kind kind) {
   switch (kind) {
     case Piece::MASTER:
-      return state.master;
+      return owned.master;
     case Piece::M:
-      return state.m;
+      return owned.m;
     case Piece::V:
-      return state.v;
+      return owned.v;
   }
   return {};
 }
@@ -38,14 +37,22 @@ struct Source {
   Tensor elements;
 };
 
-Source make_source(const ParameterRecord& record, const NamedKind& kind, const OwnedRange& owned, Tensor buffer,
-                   const std::string& file) {
+/// Tells pieces of a parameter apart: where the first element of the boxes lies, and which elements of them these are.
+std::string place_name(const ParameterRecord& record, const OwnedElements& owned) {
+  std::string name = "[";
+  for (int64_t i : record.boxes.front().begin) name += std::to_string(i) + ",";
+  return name + std::to_string(owned.begin) + ":" + std::to_string(owned.end) + "]";
+}
+
+Source make_source(const OwnedElements& owned, const NamedKind& kind, const std::string& file) {
+  const ParameterRecord& record = *owned.record;
   Source source;
+  source.elements = elements_of(owned, kind.kind);
   Piece& piece = source.piece;
   const bool whole = owned.begin == 0 && owned.end == record.global_count();
   piece.set_name(record.name);
   piece.set_kind(kind.kind);
-  piece.set_dtype(buffer.dtype == DType::kF64 ? Piece::F64 : Piece::F32);
+  piece.set_dtype(source.elements.dtype == DType::kF64 ? Piece::F64 : Piece::F32);
   for (int64_t dim : record.global_shape) piece.add_global_shape(dim);
   for (const Box& box : record.boxes) {
     PieceBox& out = *piece.add_boxes();
@@ -55,9 +62,7 @@ Source make_source(const ParameterRecord& record, const NamedKind& kind, const O
   piece.set_flat_begin(owned.begin);
   piece.set_flat_count(owned.end - owned.begin);
   piece.set_file(file);
-  piece.set_tensor(record.name + kind.suffix +
-                   (whole ? "" : "[" + std::to_string(owned.begin) + ":" + std::to_string(owned.end) + "]"));
-  source.elements = buffer.rows(record.flat_begin + owned.begin, owned.end - owned.begin);
+  piece.set_tensor(record.name + kind.suffix + (whole ? "" : place_name(record, owned)));
   piece.set_bytes(source.elements.bytes());
   piece.set_xxh3(hex16(xxh3({static_cast<const char*>(source.elements.data), static_cast<size_t>(piece.bytes())})));
   return source;
@@ -75,21 +80,14 @@ SafetensorsEntry make_entry(const ParameterRecord& record, const Source& source)
 
 }  // namespace
 
-OwnedRange owned_range(const ParameterRecord& record, int writer, int writers) {
-  return {part_begin(record.count, writer, writers), part_begin(record.count, writer + 1, writers)};
-}
-
-Manifest write_shard(const std::string& folder, int rank, int world_size, const std::vector<ParameterRecord>& records,
-                     const OptimizerState& state) {
+Manifest write_shard(const std::string& folder, int rank, int world_size, const std::vector<OwnedElements>& owned) {
   const std::string file = shard_name(rank, world_size);
   std::vector<Source> sources;
   std::vector<SafetensorsEntry> entries;
   for (const NamedKind& kind : kKinds) {
-    for (const ParameterRecord& record : records) {
-      const OwnedRange owned = owned_range(record, rank, world_size);
-      if (owned.begin == owned.end) continue;
-      sources.push_back(make_source(record, kind, owned, buffer_of(state, kind.kind), file));
-      entries.push_back(make_entry(record, sources.back()));
+    for (const OwnedElements& elements : owned) {
+      sources.push_back(make_source(elements, kind, file));
+      entries.push_back(make_entry(*elements.record, sources.back()));
     }
   }
   SafetensorsWriter writer(folder + "/" + file, std::move(entries));

@@ -17,6 +17,8 @@ struct Batch {
 
   /// Empties it for `count` sequences of `tokens_each` tokens and reserves room for the worst case.
   void start(int64_t count, int64_t tokens_each);
+  /// Appends a document of tokens without targets until the number of tokens is a multiple.
+  void pad_to_multiple(int64_t of);
 };
 
 }  // namespace sluice

@@ -43,6 +43,17 @@ void Batch::start(int64_t count, int64_t tokens_each) {
   document_offsets.assign(1, 0);
 }
 
+void Batch::pad_to_multiple(int64_t of) {
+  const int64_t missing = (of - static_cast<int64_t>(tokens.size()) % of) % of;
+  if (missing == 0) return;
+  for (int64_t i = 0; i < missing; ++i) {
+    tokens.push_back(0);
+    targets.push_back(-1);
+    positions.push_back(static_cast<int32_t>(i));
+  }
+  document_offsets.push_back(static_cast<int32_t>(tokens.size()));
+}
+
 void append_window(const IndexedDataset& set, int64_t first, int64_t vocab_size, Batch& batch) {
   const auto begin = static_cast<int64_t>(batch.tokens.size());
   const int64_t end = begin + batch.length;

@@ -114,7 +114,8 @@ std::string make_checkpoint(const std::string& name) {
   std::filesystem::create_directories(path);
   std::vector<float> values(15, 1.5f);
   const Tensor flat{values.data(), DType::kF32, Device::kCpu, {15}};
-  write_manifest(path, write_shard(path, 0, 1, {make_record()}, {flat, flat, flat}));
+  const ParameterRecord record = make_record();
+  write_manifest(path, write_shard(path, 0, 1, {{&record, 0, 15, flat, flat, flat}}));
   return path;
 }
 

@@ -90,7 +90,8 @@ TEST_P(CrossEntropy, AVocabularyInPartsGivesTheSame) {
         }
         EXPECT_LE(relative_l2(columns[i]->values(), want), tolerance(dtype()));
         EXPECT_LE(relative_l2(again.values(), losses.values()), tolerance(dtype()));
-        if (parts == 1) EXPECT_TRUE(columns[i]->same_bits(whole) && again.same_bits(losses));
+        const bool same = columns[i]->same_bits(whole) && again.same_bits(losses);
+        EXPECT_TRUE(same || parts > 1);
       }
     }
   }

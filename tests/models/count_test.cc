@@ -1,10 +1,12 @@
 #include "models/count.h"
 
+#include <map>
 #include <set>
 
 #include <gtest/gtest.h>
 
 #include "models/parameters.h"
+#include "parallel/flat_layout.h"
 #include "runtime/config.h"
 #include "tests/source_dir.h"
 
@@ -48,15 +50,22 @@ TEST(ParameterCount, DenseGatedModelWithNarrowerFeedForwardIsCloseToTheBaseline)
 
 TEST(ParameterRecords, NamesAreUniqueAndRangesDoNotOverlap) {
   const ModelConfig config = shipped("moe_15a2b_g1_elementwise");
+  std::vector<ParameterRecord> records = parameter_records(config);
+  const FlatLayout layout(records, {});
   std::set<std::string> names;
-  int64_t end = 0;
-  for (const ParameterRecord& r : parameter_records(config)) {
+  std::map<int64_t, int64_t> ranges;  // begin to end
+  for (const ParameterRecord& r : records) {
     EXPECT_TRUE(names.insert(r.name).second) << r.name;
-    EXPECT_GE(r.flat_begin, end) << r.name;
     EXPECT_EQ(r.flat_begin % 16, 0) << r.name;
     EXPECT_EQ(r.count, r.global_count()) << r.name;
-    end = r.flat_begin + r.count;
+    EXPECT_TRUE(ranges.emplace(r.flat_begin, r.flat_begin + r.count).second) << r.name;
   }
+  int64_t end = 0;
+  for (const auto& [begin, range_end] : ranges) {
+    EXPECT_GE(begin, end);
+    end = range_end;
+  }
+  EXPECT_LE(end, layout.count());
   EXPECT_TRUE(names.count("model.layers.23.mlp.experts.gate_up_proj"));
   EXPECT_TRUE(names.count("model.layers.0.self_attn.gates.g1.weight"));
 }

@@ -69,9 +69,11 @@ class Golden : public testing::TestWithParam<Case> {
   Golden() : file_(GetParam().file), pool_(1), group_(std::move(make_thread_groups(1).front())) {
     stream_.isa = GetParam().isa;
     stream_.pool = &pool_;
-    state_ = std::make_unique<ModelState>(config(), true, GetParam().dtype, ModelState::Use::kTraining, stream_);
+    state_ = std::make_unique<ModelState>(config(), true, GetParam().dtype);
+    const Tensor gradients = state_->state.alloc("gradients", GetParam().dtype, state_->weights.shape);
+    gradients_ = bind_parameters(config(), state_->records, gradients);
     fill_zero(stream_, state_->weights);
-    fill_zero(stream_, state_->gradients);
+    fill_zero(stream_, gradients);
     for_each_parameter(state_->weight_tensors, config(), [&](const std::string& name, Tensor& t) {
       std::vector<double> values = file_.numbers(name);
       ASSERT_EQ(static_cast<int64_t>(values.size()), t.count()) << name;
@@ -118,7 +120,9 @@ class Golden : public testing::TestWithParam<Case> {
   ThreadPool pool_;
   Stream stream_;
   std::unique_ptr<ProcessGroup> group_;
+  const Mesh mesh_{{}, *group_};
   std::unique_ptr<ModelState> state_;
+  ModelTensors gradients_;
   std::unique_ptr<Transformer> transformer_;
   ActivationMemory memory_;
   TransformerSaved saved_;
@@ -128,7 +132,7 @@ class Golden : public testing::TestWithParam<Case> {
 };
 
 TEST_P(Golden, LogitsLossesAndGradientsAgree) {
-  StepContext ctx = memory_.context(stream_, *group_);
+  StepContext ctx = memory_.context(stream_, mesh_);
   {
     const ArenaScope kept(ctx.kept), saved(ctx.saved), scratch(ctx.scratch);
     transformer_->forward(ctx, state_->weight_tensors, token_batch(batch_), scale_, sums_, saved_);
@@ -148,8 +152,7 @@ TEST_P(Golden, LogitsLossesAndGradientsAgree) {
   }
 
   for (Tensor t : {sums_.lm_loss, sums_.router, sums_.expert_counts}) fill_zero(stream_, t);
-  transformer_->train_micro_step(ctx, state_->weight_tensors, token_batch(batch_), scale_, sums_, saved_,
-                                 state_->gradient_tensors);
+  transformer_->train_micro_step(ctx, state_->weight_tensors, token_batch(batch_), scale_, sums_, saved_, gradients_);
   const StepLosses losses = step_losses(config(), scale_, sums_);
   expect_loss("loss", losses.lm_loss);
   expect_loss("total_loss", losses.loss);
@@ -158,7 +161,7 @@ TEST_P(Golden, LogitsLossesAndGradientsAgree) {
     expect_loss("z_loss", losses.z_loss);
   }
 
-  for_each_parameter(state_->gradient_tensors, config(), [&](const std::string& name, Tensor& gradient) {
+  for_each_parameter(gradients_, config(), [&](const std::string& name, Tensor& gradient) {
     std::vector<double> got(static_cast<size_t>(gradient.count()));
     cast(stream_, gradient, {got.data(), DType::kF64, Device::kCpu, gradient.shape});
     EXPECT_LE(relative_l2(got, file_.numbers("grad." + name)), tolerance(GetParam().dtype).gradient) << name;

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include "parallel/agree.h"
-#include "parallel/gradient_reducer.h"
 #include "tests/parallel/group_checks.h"
 
 namespace sluice {
@@ -74,16 +73,6 @@ TEST(Agree, AStringReachesEveryRank) {
     EXPECT_EQ(broadcast_string(group, group.rank() ? "" : "hello"), "hello");
     EXPECT_EQ(broadcast_string(group, ""), "");
   });
-}
-
-TEST(GradientReducer, BucketsDoNotChangeTheSum) {
-  for (const int64_t bucket_bytes : {4, 64, 1 << 20}) {
-    run_ranks(3, [&](ProcessGroup& group) {
-      std::vector<float> gradients = numbers(group.rank(), 101);
-      GradientReducer(group, view(gradients), bucket_bytes).reduce();
-      EXPECT_EQ(gradients, ordered_sum(3, 101));
-    });
-  }
 }
 
 }  // namespace

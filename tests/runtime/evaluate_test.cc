@@ -20,8 +20,9 @@ EvaluationResult evaluate_on(int size, const std::string& prefix, int64_t window
     TinyRun run(tiny_config(), *make_thread_groups(1).front());
     const EvaluationData data(prefix, kWindow, run.model().weight_tensors.embed_tokens.dim(0));
     ActivationMemory memory;
-    const EvaluationResult mine = evaluate_set(run.stream(), group, run.transformer(), run.model().weight_tensors, data,
-                                               windows_at_a_time, max_windows, memory);
+    const EvaluationResult mine =
+        evaluate_set(run.stream(), Mesh({group.size()}, group), run.transformer(), run.model().weight_tensors, data,
+                     windows_at_a_time, max_windows, memory);
     if (group.rank() == 0) result = mine;
   });
   return result;

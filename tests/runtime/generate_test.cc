@@ -19,14 +19,14 @@ class Generate : public testing::Test {
   Generate()
       : stream_{Device::kCpu, best_isa(), &pool_},
         group_(std::move(make_thread_groups(1).front())),
-        model_(config_.model(), true, DType::kF64, ModelState::Use::kInference, stream_),
+        model_(config_.model(), true, DType::kF64),
         transformer_(config_.model(), {}, DType::kF64, kLength, model_.state) {
     initialise_parameters(model_.records, 1, stream_, model_.weights);
   }
 
   std::vector<int32_t> generate_from(const std::vector<int32_t>& prompt, const GenerateOptions& options) {
     std::vector<int32_t> tokens;
-    generate(stream_, *group_, transformer_, model_.weight_tensors, prompt, options,
+    generate(stream_, mesh_, transformer_, model_.weight_tensors, prompt, options,
              [&](int32_t token) { tokens.push_back(token); });
     return tokens;
   }
@@ -40,7 +40,7 @@ class Generate : public testing::Test {
     std::iota(batch.positions.begin(), batch.positions.end(), 0);
     batch.document_offsets = {0, static_cast<int32_t>(text.size())};
     ActivationMemory memory;
-    StepContext ctx = memory.context(stream_, *group_);
+    StepContext ctx = memory.context(stream_, mesh_);
     const ModelConfig& m = config_.model();
     StepSums sums;
     sums.router = ctx.scratch.alloc("router", DType::kF64, {m.num_layers(), 3});
@@ -60,6 +60,7 @@ class Generate : public testing::Test {
   ThreadPool pool_{1};
   Stream stream_;
   std::unique_ptr<ProcessGroup> group_;
+  const Mesh mesh_{{}, *group_};
   ModelState model_;
   Transformer transformer_;
 };

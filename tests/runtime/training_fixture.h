@@ -57,16 +57,16 @@ inline void fill_samples(const TrainConfig& config, int64_t first, int64_t count
 /// One rank's training of a configuration on fill_samples.
 class TinyRun {
  public:
-  TinyRun(const TrainConfig& config, ProcessGroup& dp)
+  TinyRun(const TrainConfig& config, ProcessGroup& world)
       : config_(config),
-        dp_(dp),
+        mesh_(mesh_shape(config), world),
         pool_(static_cast<int>(config.cpu().threads())),
         stream_{Device::kCpu, best_isa(), &pool_},
-        model_(config.model(), config.optimizer().decay_embeddings(), compute_dtype(config.precision()),
-               ModelState::Use::kTraining, stream_),
+        model_(config.model(), config.optimizer().decay_embeddings(), compute_dtype(config.precision()), mesh_.shape(),
+               world.rank()),
         transformer_(config.model(), config.training(), compute_dtype(config.precision()),
                      config.training().sequence_length(), model_.state),
-        step_(config, transformer_, model_, dp) {
+        step_(config, transformer_, model_, mesh_, stream_) {
     initialise_parameters(model_.records, static_cast<uint64_t>(config.training().seed()), stream_, model_.weights);
     make_batches();
   }
@@ -77,8 +77,18 @@ class TinyRun {
                      [this]() -> const Batch& { return batches_[next_batch_++]; });
   }
 
-  std::vector<double> weights() { return values(model_.weights); }
+  /// What this rank holds of every parameter, without padding.
+  std::vector<double> weights() {
+    const std::vector<double> flat = values(model_.weights);
+    std::vector<double> held;
+    for (const ParameterRecord& r : model_.records) {
+      held.insert(held.end(), flat.begin() + r.flat_begin, flat.begin() + r.flat_begin + r.count);
+    }
+    return held;
+  }
   ModelState& model() { return model_; }
+  const Mesh& mesh() const { return mesh_; }
+  TrainStep& step() { return step_; }
   const ActivationMemory& memory() const { return step_.memory(); }
   const Transformer& transformer() const { return transformer_; }
   Stream& stream() { return stream_; }
@@ -86,12 +96,12 @@ class TinyRun {
  private:
   void make_batches() {
     const TrainingConfig& t = config_.training();
-    const int64_t together = t.micro_batch_size() * dp_.size();
+    const int64_t together = t.micro_batch_size() * mesh_.shape().dp;
     scale_.step_targets = t.global_batch_size() * (t.sequence_length() - 1);
     scale_.micro_step_tokens = together * t.sequence_length();
     scale_.micro_steps = t.global_batch_size() / together;
     for (int64_t i = 0; i < t.steps() * scale_.micro_steps; ++i) {
-      const int64_t first = i * together + dp_.rank() * t.micro_batch_size();
+      const int64_t first = i * together + mesh_.place().dp * t.micro_batch_size();
       fill_samples(config_, first, t.micro_batch_size(), batches_.emplace_back());
     }
   }
@@ -102,7 +112,7 @@ class TinyRun {
   }
 
   const TrainConfig config_;
-  ProcessGroup& dp_;
+  const Mesh mesh_;
   LossScale scale_;
   std::vector<Batch> batches_;  // of all micro-steps of the run
   size_t next_batch_ = 0;

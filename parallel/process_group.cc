@@ -1,0 +1,54 @@
+#include "parallel/process_group.h"
+
+namespace sluice {
+
+template <class Body>
+auto ProcessGroup::observed(const char* operation, Tensor in, Tensor out, const Site& site, const Body& body) {
+  const GroupCall call{operation, *this, in, out, site};
+  if (observer_) observer_->before(call);
+  auto event = body();
+  if (observer_) observer_->after(call);
+  return event;
+}
+
+Event ProcessGroup::all_reduce(Tensor x, ReduceOp op, SumOrder order, Site site) {
+  return observed("all_reduce", x, x, site, [&] { return do_all_reduce(x, op, order); });
+}
+
+Event ProcessGroup::reduce_scatter(Tensor in, Tensor out, SumOrder order, Site site) {
+  INVARIANT(in.count() == out.count() * size() && in.dtype == out.dtype, "reduce_scatter in group ", name(),
+            ": in has ", in.count(), " elements, out ", out.count());
+  return observed("reduce_scatter", in, out, site, [&] { return do_reduce_scatter(in, out, order); });
+}
+
+Event ProcessGroup::all_gather(Tensor in, Tensor out, Site site) {
+  INVARIANT(out.count() == in.count() * size() && in.dtype == out.dtype, "all_gather in group ", name(), ": in has ",
+            in.count(), " elements, out ", out.count());
+  return observed("all_gather", in, out, site, [&] { return do_all_gather(in, out); });
+}
+
+Event ProcessGroup::all_to_all(Tensor in, std::span<const int64_t> send_rows, Tensor out,
+                               std::span<const int64_t> receive_rows, Site site) {
+  return observed("all_to_all", in, out, site, [&] { return do_all_to_all(in, send_rows, out, receive_rows); });
+}
+
+Event ProcessGroup::broadcast(Tensor x, int root, Site site) {
+  return observed("broadcast", x, x, site, [&] { return do_broadcast(x, root); });
+}
+
+Event ProcessGroup::send(Tensor x, int to, Site site) {
+  return observed("send", x, {}, site, [&] { return do_send(x, to); });
+}
+
+Event ProcessGroup::receive(Tensor x, int from, Site site) {
+  return observed("receive", {}, x, site, [&] { return do_receive(x, from); });
+}
+
+void ProcessGroup::barrier(Site site) {
+  observed("barrier", {}, {}, site, [&] {
+    do_barrier();
+    return Event();
+  });
+}
+
+}  // namespace sluice

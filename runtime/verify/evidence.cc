@@ -1,0 +1,233 @@
+#include "runtime/verify/evidence.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "kernels/core/philox.h"
+#include "kernels/elementwise.h"
+#include "runtime/step.h"
+#include "runtime/validate.h"
+
+namespace sluice {
+namespace {
+
+/// Samples [first, first + count): random tokens, each sample cut into two documents.
+void fill_samples(const TrainConfig& config, int64_t first, int64_t count, Batch& batch) {
+  const int64_t length = config.training().sequence_length();
+  batch.start(count, length);
+  for (int64_t sample = first; sample < first + count; ++sample) {
+    const Philox random(static_cast<uint64_t>(config.training().seed()), "verify" + std::to_string(sample));
+    const auto below = [&](int64_t limit, int64_t at) {
+      return static_cast<int64_t>(random.uniform(static_cast<uint64_t>(at)) * static_cast<double>(limit));
+    };
+    const int64_t cut = length > 1 ? 1 + below(length - 1, length + 1) : 1;
+    const int32_t begin = batch.document_offsets.back();
+    for (int64_t i = 0; i < length; ++i) {
+      batch.tokens.push_back(static_cast<int32_t>(below(config.model().vocab_size(), i)));
+      batch.targets.push_back(i + 1 == cut ? -1 : static_cast<int32_t>(below(config.model().vocab_size(), i + 1)));
+      batch.positions.push_back(static_cast<int32_t>(i < cut ? i : i - cut));
+    }
+    batch.document_offsets.push_back(begin + static_cast<int32_t>(cut));
+    if (cut < length) batch.document_offsets.push_back(begin + static_cast<int32_t>(length));
+  }
+  for (int32_t target : batch.targets) batch.target_count += target >= 0;
+}
+
+/// Remembers the last call, and passes every call on.
+class LastCall : public GroupObserver {
+ public:
+  explicit LastCall(GroupObserver* next) : next_(next) {}
+  void before(const GroupCall& call) override {
+    if (next_) next_->before(call);
+  }
+  void after(const GroupCall& call) override {
+    if (call.group.size() > 1) {
+      const std::string file = std::filesystem::path(call.site.file_name()).filename().string();
+      text_ = concat(call.group.name(), ".", call.operation, " at ", file, ":", call.site.line());
+    }
+    if (next_) next_->after(call);
+  }
+  const std::string& text() const { return text_; }
+
+ private:
+  GroupObserver* next_;
+  std::string text_ = "none";
+};
+
+/// Keeps what this rank sees.
+class Recorder : public Probe {
+ public:
+  explicit Recorder(const LastCall& last) : last_(last) {}
+  void see(const char* what, int64_t layer, Tensor x) override {
+    SeenTensor seen{layer < 0 ? what : concat("layer ", layer, ", ", what), last_.text(), {}};
+    dispatch_float(x.dtype, [&]<class T>() { seen.values.assign(x.as<T>(), x.as<T>() + x.count()); });
+    if (layer < 0) micro_steps.emplace_back();
+    micro_steps.back().push_back(std::move(seen));
+  }
+
+  std::vector<std::vector<SeenTensor>> micro_steps;
+
+ private:
+  const LastCall& last_;
+};
+
+/// Equally many values of every rank, in rank order.
+std::vector<double> gather(ProcessGroup& world, std::vector<double> own) {
+  std::vector<double> all(own.size() * static_cast<size_t>(world.size()));
+  const auto view = [](std::vector<double>& v) {
+    return Tensor{v.data(), DType::kF64, Device::kCpu, {static_cast<int64_t>(v.size())}};
+  };
+  world.all_gather(view(own), view(all)).wait();
+  return all;
+}
+
+/// A training run of this rank.
+class Run {
+ public:
+  Run(const TrainConfig& config, ProcessGroup& world, Stream& s, GroupObserver* observer)
+      : config_(config),
+        s_(s),
+        mesh_(mesh_shape(config), world),
+        last_(observer),
+        recorder_(last_),
+        model_(config.model(), config.optimizer().decay_embeddings(), DType::kF64, mesh_.shape(), world.rank()),
+        transformer_(config.model(), config.training(), DType::kF64, config.training().sequence_length(), model_.state),
+        step_(config, transformer_, model_, mesh_, s) {
+    initialise_parameters(model_.records, static_cast<uint64_t>(config.training().seed()), s, model_.weights);
+  }
+
+  Evidence run(int64_t steps) {
+    Evidence evidence;
+    for (int64_t step = 1; step <= steps; ++step) {
+      step_.set_probe(step == 1 ? &recorder_ : nullptr);
+      mesh_.observe(&last_);
+      evidence.steps.push_back(take_step(step));
+      step_.wait_for_weights();
+      mesh_.observe(nullptr);
+      if (step == 1) gather_first_step(evidence);
+    }
+    gather_parameters(evidence);
+    return evidence;
+  }
+
+ private:
+  Evidence::Step take_step(int64_t step) {
+    const TrainingConfig& t = config_.training();
+    const int64_t together = t.micro_batch_size() * mesh_.shape().dp, first = (step - 1) * t.global_batch_size();
+    Batch batch;
+    fill_samples(config_, first, t.global_batch_size(), batch);
+    LossScale scale;
+    scale.step_targets = std::max<int64_t>(batch.target_count, 1);
+    scale.micro_step_tokens = together * t.sequence_length();
+    scale.micro_steps = t.global_batch_size() / together;
+    int64_t next = first + mesh_.place().dp * t.micro_batch_size();
+    const StepResult& result = step_.run(s_, step, config_.optimizer().lr(), scale, [&]() -> const Batch& {
+      fill_samples(config_, next, t.micro_batch_size(), batch);
+      next += together;
+      return batch;
+    });
+    const Tensor counts = step_.expert_counts();
+    Evidence::Step seen{result.losses.loss,
+                        result.losses.lm_loss,
+                        result.losses.balance_loss,
+                        result.losses.z_loss,
+                        result.grad_norm,
+                        result.clip_factor,
+                        {}};
+    seen.expert_counts.assign(counts.as<int64_t>(), counts.as<int64_t>() + counts.count());
+    return seen;
+  }
+
+  void gather_first_step(Evidence& evidence) {
+    evidence.stream = std::move(recorder_.micro_steps);
+    for (auto& micro_step : evidence.stream) {
+      for (SeenTensor& seen : micro_step) seen.values = gather(mesh_.world(), std::move(seen.values));
+    }
+    std::vector<double> own;
+    for (size_t i = 0; i < model_.layout.buckets().size(); ++i) {
+      const Tensor part = step_.gradients().owned(i);
+      own.insert(own.end(), part.as<double>(), part.as<double>() + part.count());
+    }
+    evidence.gradients = assemble(gather(mesh_.world(), std::move(own)), true, nullptr);
+  }
+
+  void gather_parameters(Evidence& evidence) {
+    const double* w = model_.weights.as<double>();
+    evidence.parameters =
+        assemble(gather(mesh_.world(), {w, w + model_.weights.count()}), false, &evidence.copy_distance);
+  }
+
+  /// Whole parameters of what all ranks have: their owned parts, or all that they hold. `distance`, of every parameter:
+  /// how far the copies of a rank are at most from those of the first that has them.
+  std::vector<SeenTensor> assemble(const std::vector<double>& all, bool owned_only, std::vector<double>* distance) {
+    std::vector<SeenTensor> whole;
+    std::vector<std::vector<bool>> known;
+    for (const ParameterRecord& r : model_.records) {
+      whole.push_back({r.name, last_.text(), std::vector<double>(static_cast<size_t>(r.global_count()))});
+      known.emplace_back(static_cast<size_t>(r.global_count()), false);
+    }
+    if (distance) distance->assign(whole.size(), 0);
+    const int ranks = mesh_.world().size();
+    const int64_t each = static_cast<int64_t>(all.size()) / ranks;
+    for (int rank = 0; rank < ranks; ++rank) {
+      std::vector<ParameterRecord> records =
+          parameter_records(config_.model(), config_.optimizer().decay_embeddings(), mesh_.shape(), rank);
+      const FlatLayout layout(records, mesh_.shape());
+      std::vector<OwnedPart> parts = owned_parts(layout, mesh_.shape(), rank);
+      if (!owned_only) parts = {{0, layout.count(), 0}};
+      const double* values = all.data() + rank * each;
+      for (size_t i = 0; i < records.size(); ++i) {
+        const double squares = place(records[i], parts, values, whole[i].values, known[i]);
+        if (distance) (*distance)[i] = std::max((*distance)[i], std::sqrt(squares));
+      }
+    }
+    for (size_t i = 0; i < whole.size(); ++i) {
+      INVARIANT(std::find(known[i].begin(), known[i].end(), false) == known[i].end(), whole[i].name,
+                ": no rank has some element");
+    }
+    return whole;
+  }
+
+  /// Writes a rank's elements of a parameter to their places; returns the squared distance from those known before.
+  static double place(const ParameterRecord& r, const std::vector<OwnedPart>& parts, const double* values,
+                      std::vector<double>& whole, std::vector<bool>& known) {
+    double squares = 0;
+    int64_t flat = r.flat_begin;
+    for_each_run(r.global_shape, r.boxes, [&](int64_t global, int64_t run) {
+      for (const OwnedPart& part : parts) {
+        const int64_t from = std::max(flat, part.flat_begin), to = std::min(flat + run, part.flat_begin + part.count);
+        for (int64_t i = from; i < to; ++i) {
+          const size_t at = static_cast<size_t>(global + i - flat);
+          const double value = values[part.shard_begin + i - part.flat_begin];
+          const double difference = known[at] ? value - whole[at] : 0;
+          // A NaN must not hide.
+          squares += difference == difference ? difference * difference : HUGE_VAL;
+          if (!known[at]) whole[at] = value;
+          known[at] = true;
+        }
+      }
+      flat += run;
+    });
+    return squares;
+  }
+
+  const TrainConfig& config_;
+  Stream& s_;
+  const Mesh mesh_;
+  LastCall last_;
+  Recorder recorder_;
+  ModelState model_;
+  Transformer transformer_;
+  TrainStep step_;
+};
+
+}  // namespace
+
+Evidence gather_evidence(const TrainConfig& config, ProcessGroup& world, Stream& s, int64_t steps,
+                         GroupObserver* observer) {
+  ENSURE(config.precision() == TrainConfig::F64, "verification computes in f64");
+  return Run(config, world, s, observer).run(steps);
+}
+
+}  // namespace sluice

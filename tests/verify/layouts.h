@@ -1,0 +1,112 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "kernels/core/philox.h"
+#include "parallel/thread_group.h"
+#include "runtime/config.h"
+#include "runtime/validate.h"
+#include "runtime/verify/certificate.h"
+
+namespace sluice {
+
+/// A way to lay out a small model, with everything that a layout composes with.
+struct Layout {
+  int dp = 1, tp = 1, ep = 1, etp = 1;
+  int accumulation = 1, zero = 0;
+  bool moe = true;
+  std::string gate = "ELEMENTWISE";  ///< or HEADWISE, or empty: none
+  std::string scope = "MICRO_STEP";
+  double init_std = 0.3;  ///< of the router too: large values route unevenly
+  double budget = 2;      ///< of rows; small values take several passes
+  bool tied = false;
+  bool recompute = false;
+
+  int world() const { return dp * tp; }
+};
+
+inline std::string layout_text(const Layout& l) {
+  return concat("dp", l.dp, "_tp", l.tp, "_ep", l.ep, "_etp", l.etp, "_acc", l.accumulation, "_zero", l.zero,
+                l.moe ? "_moe_" + l.scope : "_dense", "_", l.gate.empty() ? "ungated" : l.gate,
+                l.budget < 1 ? "_passes" : "", l.init_std > 1 ? "_uneven" : "", l.tied ? "_tied" : "",
+                l.recompute ? "_recompute" : "");
+}
+inline std::string layout_name(const testing::TestParamInfo<Layout>& info) { return layout_text(info.param); }
+
+/// A model whose sizes every layout of up to 8 ranks divides; kv heads fewer than tp = 4 and 8.
+inline TrainConfig layout_config(const Layout& l, const std::vector<std::string>& more = {}) {
+  std::vector<std::string> overrides = {concat("mesh.dp=", l.dp),
+                                        concat("mesh.tp=", l.tp),
+                                        concat("mesh.ep=", l.ep),
+                                        concat("mesh.etp=", l.etp),
+                                        concat("mesh.expert_budget=", l.budget),
+                                        concat("optimizer.zero_stage=", l.zero),
+                                        concat("training.global_batch_size=", l.dp * 2 * l.accumulation),
+                                        concat("model.init_std=", l.init_std),
+                                        concat("model.tie_word_embeddings=", l.tied ? "true" : "false")};
+  if (l.moe) overrides.push_back("model.moe.balance_scope=" + l.scope);
+  if (!l.moe) overrides.push_back("model.moe=");
+  if (!l.gate.empty()) overrides.push_back("model.gates[0]={position: G1 granularity: " + l.gate + "}");
+  if (l.recompute) overrides.push_back("training.recompute[0]={first_layer: 0 last_layer: 0}");
+  overrides.insert(overrides.end(), more.begin(), more.end());
+  TrainConfig config = parse_config(R"(
+    model {
+      hidden_size: 16 num_layers: 2 num_attention_heads: 8 num_key_value_heads: 2 head_dim: 4 vocab_size: 40
+      intermediate_size: 24
+      moe { num_experts: 8 top_k: 2 moe_intermediate_size: 8 norm_topk_prob: true balance_coef: 0.1 z_coef: 0.01 }
+    }
+    training { steps: 10 sequence_length: 12 micro_batch_size: 2 }
+    optimizer { lr: 1e-2 clip: 0.5 }
+    data { train { prefix: "unused" } }
+    precision: F64)",
+                                    "layout", overrides);
+  validate_training(config, l.world());
+  return config;
+}
+
+/// verify_layout on ranks as threads.
+inline Certificate verify_on_threads(const TrainConfig& config, GroupObserver* observer_of_rank_0 = nullptr) {
+  Certificate certificate;
+  run_ranks(mesh_shape(config).world(), [&](ProcessGroup& world) {
+    ThreadPool pool(1);
+    Stream s{Device::kCpu, best_isa(), &pool};
+    Certificate own = verify_layout(config, world, s, world.rank() == 0 ? observer_of_rank_0 : nullptr);
+    if (world.rank() == 0) certificate = std::move(own);
+  });
+  return certificate;
+}
+
+/// Each axis alone, then together.
+inline std::vector<Layout> chosen_layouts() {
+  std::vector<Layout> layouts;
+  const auto add = [&](auto change) { change(layouts.emplace_back()); };
+  add([](Layout&) {});
+  add([](Layout& l) { l.dp = 2; });
+  add([](Layout& l) { l.dp = 3; });
+  add([](Layout& l) { l.dp = 4, l.accumulation = 3; });
+  add([](Layout& l) { l.tp = 2; });
+  add([](Layout& l) { l.tp = 2, l.moe = false; });
+  add([](Layout& l) { l.tp = 4; });
+  add([](Layout& l) { l.tp = 8, l.moe = false, l.tied = true; });
+  add([](Layout& l) { l.dp = 2, l.ep = 2; });
+  add([](Layout& l) { l.dp = 4, l.ep = 4; });
+  add([](Layout& l) { l.dp = 2, l.etp = 2; });
+  add([](Layout& l) { l.dp = 4, l.ep = 2, l.etp = 2; });
+  add([](Layout& l) { l.budget = 0.4; });
+  add([](Layout& l) { l.dp = 2, l.ep = 2, l.budget = 0.3; });
+  add([](Layout& l) { l.dp = 4, l.ep = 2, l.etp = 2, l.budget = 0.3; });
+  for (int zero : {1, 2}) {
+    add([&](Layout& l) { l.dp = 2, l.zero = zero; });
+    add([&](Layout& l) { l.dp = 2, l.zero = zero, l.tied = true, l.accumulation = 2; });
+    add([&](Layout& l) { l.dp = 2, l.tp = 4, l.zero = zero, l.ep = 2, l.accumulation = 2; });
+  }
+  add([](Layout& l) { l.dp = 2, l.tp = 2, l.ep = 2, l.scope = "GROUP", l.accumulation = 2; });
+  add([](Layout& l) { l.dp = 2, l.tp = 2, l.ep = 2, l.scope = "RUNNING", l.accumulation = 2; });
+  add([](Layout& l) { l.dp = 2, l.tp = 2, l.ep = 2, l.recompute = true; });
+  return layouts;
+}
+
+}  // namespace sluice
