@@ -8,6 +8,7 @@
 #include "launch/commands.h"
 #include "launch/shared_config.h"
 #include "models/count.h"
+#include "parallel/traffic.h"
 #include "runtime/step.h"
 #include "runtime/validate.h"
 
@@ -44,6 +45,16 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
+/// A line an operation of this rank; averages a step.
+void print_traffic(const TrafficMeter& meter, int64_t steps) {
+  if (meter.by_operation().empty()) return;
+  fmt::print("{:<16} {:<15} {:>8} {:>16} {:>10}\n", "group", "operation", "calls", "bytes sent", "ms");
+  for (const auto& [operation, traffic] : meter.by_operation()) {
+    fmt::print("{:<16} {:<15} {:>8} {:>16} {:>10.2f}\n", operation.first, operation.second, traffic.calls / steps,
+               traffic.bytes_sent / steps, traffic.seconds * 1e3 / static_cast<double>(steps));
+  }
+}
+
 void check_bench(TrainConfig& config, Session& session) {
   if (!config.data().train_size()) config.mutable_data()->add_train()->set_prefix("unused");
   validate_training(config, session.world().size(), session.cores_per_rank());
@@ -69,9 +80,12 @@ void run_bench_step(const BenchStepOptions& options, Session& session) {
   scale.step_targets = training.global_batch_size() * training.sequence_length();
   scale.micro_step_tokens = training.micro_batch_size() * mesh.shape().dp * training.sequence_length();
   scale.micro_steps = training.global_batch_size() / (training.micro_batch_size() * mesh.shape().dp);
+  TrafficMeter meter;
+  mesh.observe(&meter);
   std::vector<double> seconds;
   double loss = 0;
   for (int64_t i = 1; i <= kWarmUpSteps + options.steps; ++i) {
+    if (i == kWarmUpSteps + 1) meter.reset();
     world.barrier();
     const auto start = std::chrono::steady_clock::now();
     loss = step.run(s, i, config.optimizer().lr(), scale, [&]() -> const Batch& { return batch; }).losses.lm_loss;
@@ -79,6 +93,7 @@ void run_bench_step(const BenchStepOptions& options, Session& session) {
     if (i > kWarmUpSteps) seconds.push_back(elapsed.count());
   }
 
+  mesh.observe(nullptr);
   const double peak = measure_peak_flops(s) * world.size();
   if (world.rank() != 0) return;
   const double tokens = static_cast<double>(scale.step_targets);
@@ -87,10 +102,16 @@ void run_bench_step(const BenchStepOptions& options, Session& session) {
   const double flops = train_flops_per_token(config.model(), training.sequence_length());
   const char* form = options.json
                          ? "{{\"tokens_per_s_median\":{:.1f},\"tokens_per_s_best\":{:.1f},\"mfu\":{:.4f},"
-                           "\"peak_gflops\":{:.1f},\"flops_per_token\":{:.0f},\"loss\":{:.6f},\"isa\":\"{}\"}}\n"
+                           "\"peak_gflops\":{:.1f},\"flops_per_token\":{:.0f},\"loss\":{:.6f},\"isa\":\"{}\","
+                           "\"communication_ms\":{:.3f},\"bytes_sent\":{}}}\n"
                          : "tokens/s {:.1f} median, {:.1f} best; {:.4f} of the {:.1f} GF/s that multiply-adds "
-                           "reach; {:.0f} FLOPs a token; loss {:.6f}; {}\n";
-  fmt::print(fmt::runtime(form), rate, best, rate * flops / peak, peak / 1e9, flops, loss, isa_name(s.isa));
+                           "reach; {:.0f} FLOPs a token; loss {:.6f}; {}; exposed communication {:.1f} ms and {} bytes "
+                           "sent a step\n";
+  const Traffic traffic = meter.total();
+  const double steps = static_cast<double>(options.steps);
+  fmt::print(fmt::runtime(form), rate, best, rate * flops / peak, peak / 1e9, flops, loss, isa_name(s.isa),
+             traffic.seconds * 1e3 / steps, traffic.bytes_sent / options.steps);
+  if (!options.json) print_traffic(meter, options.steps);
 }
 
 }  // namespace sluice

@@ -13,6 +13,8 @@ namespace {
 
 // Counts of MPI are ints; messages above this travel in pieces.
 constexpr int64_t kPieceBytes = int64_t{1} << 30;
+// What ranks on several nodes reduce at a time.
+constexpr int64_t kSliceBytes = int64_t{2} << 20;
 
 /// Calls body(byte offset, bytes) for pieces of a message.
 template <class Body>
@@ -54,28 +56,34 @@ class MpiGroup : public ProcessGroup {
   Event do_all_reduce(Tensor x, ReduceOp op, SumOrder order) override {
     if (size() == 1 || x.count() == 0) return {};
     if (order == SumOrder::kNative) return native_all_reduce(x, op);
-    const int64_t element = dtype_bytes(x.dtype), at_a_time = window_.capacity_bytes() / element;
+    if (window_.open()) {
+      window_.all_reduce(x.dtype, op, x.count(), bytes_of(x));
+      return {};
+    }
+    const int64_t element = dtype_bytes(x.dtype), at_a_time = kSliceBytes / element;
     for (int64_t begin = 0; begin < x.count(); begin += at_a_time) {
-      const int64_t n = std::min(at_a_time, x.count() - begin);
-      char* part = bytes_of(x) + begin * element;
-      if (window_.open()) {
-        window_.all_reduce(x.dtype, op, n, part);
-      } else {
-        exchange_slices(x.dtype, op, n, part);
-      }
+      exchange_slices(x.dtype, op, std::min(at_a_time, x.count() - begin), bytes_of(x) + begin * element);
     }
     return {};
   }
 
   Event do_reduce_scatter(Tensor in, Tensor out, SumOrder order) override {
-    std::vector<char> total(static_cast<size_t>(in.bytes()));
-    std::memcpy(total.data(), in.data, total.size());
-    do_all_reduce({total.data(), in.dtype, Device::kCpu, {in.count()}}, ReduceOp::kSum, order);
-    std::memcpy(out.data, total.data() + rank() * out.bytes(), static_cast<size_t>(out.bytes()));
+    if (window_.open() && order == SumOrder::kOrdered) {
+      window_.reduce_scatter(in.dtype, out.count(), bytes_of(in), bytes_of(out));
+      return {};
+    }
+    buffer_.resize(static_cast<size_t>(in.bytes()));
+    std::memcpy(buffer_.data(), in.data, buffer_.size());
+    do_all_reduce({buffer_.data(), in.dtype, Device::kCpu, {in.count()}}, ReduceOp::kSum, order);
+    std::memcpy(out.data, buffer_.data() + rank() * out.bytes(), static_cast<size_t>(out.bytes()));
     return {};
   }
 
   Event do_all_gather(Tensor in, Tensor out) override {
+    if (window_.open()) {
+      window_.all_gather(in.bytes(), bytes_of(in), bytes_of(out));
+      return {};
+    }
     char* mine = bytes_of(out) + rank() * in.bytes();
     if (mine != in.data) std::memmove(mine, in.data, static_cast<size_t>(in.bytes()));
     for (int r = 0; r < size() && size() > 1; ++r) {
@@ -156,7 +164,7 @@ class MpiGroup : public ProcessGroup {
     return {};
   }
 
-  /// An ordered all_reduce of n elements that fit the window's capacity, across nodes: slice r of every rank goes to
+  /// An ordered all_reduce of at most kSliceBytes, across nodes: slice r of every rank goes to
   /// rank r, which adds in rank order; the sums come back.
   void exchange_slices(DType dtype, ReduceOp op, int64_t n, char* data) {
     const int64_t element = dtype_bytes(dtype);
@@ -173,9 +181,9 @@ class MpiGroup : public ProcessGroup {
     for (int r = 0; r < size(); ++r) slots[static_cast<size_t>(r)] = r * own_bytes;
     MPI_CALL(MPI_Alltoallv(data, bytes.data(), at.data(), MPI_BYTE, slices_.data(), same.data(), slots.data(), MPI_BYTE,
                            comm_));
-    for (int r = 1; r < size(); ++r) {
-      combine(dtype, op, own_bytes / element, slices_.data() + r * own_bytes, slices_.data());
-    }
+    std::vector<const void*> terms;
+    for (int r = 0; r < size(); ++r) terms.push_back(slices_.data() + r * own_bytes);
+    combine(dtype, op, own_bytes / element, terms, slices_.data());
     MPI_CALL(MPI_Allgatherv(slices_.data(), own_bytes, MPI_BYTE, data, bytes.data(), at.data(), MPI_BYTE, comm_));
   }
 
@@ -183,7 +191,7 @@ class MpiGroup : public ProcessGroup {
   MPI_Comm comm_;
   MpiTransport transport_;
   MpiWindow window_;
-  std::vector<char> slices_;
+  std::vector<char> slices_, buffer_;
 };
 
 }  // namespace

@@ -1,12 +1,22 @@
 #include "parallel/mpi_window.h"
 
+#include <algorithm>
 #include <cstring>
+#include <new>
+#include <sched.h>
+#include <thread>
 
 #include "parallel/combine.h"
 #include "parallel/mpi_call.h"
 
 namespace sluice {
 namespace {
+
+// Of a rank, in each of two slots: small enough to stay in the second-level cache, large enough that a meeting, about a
+// microsecond, is small beside its copies.
+constexpr int64_t kPieceBytes = int64_t{256} << 10;
+constexpr int64_t kSlots = 2;
+constexpr int kSpins = 4000;
 
 bool on_one_node(MPI_Comm comm, int size) {
   MPI_Comm node = MPI_COMM_NULL;
@@ -22,13 +32,25 @@ bool on_one_node(MPI_Comm comm, int size) {
 MpiWindow::MpiWindow(MPI_Comm comm, int rank, int size, MpiTransport transport)
     : comm_(comm), rank_(rank), size_(size) {
   if (size == 1 || transport == MpiTransport::kMessages || !on_one_node(comm, size)) return;
+  crowded_ = ranks_on_this_node() > static_cast<int>(std::thread::hardware_concurrency());
   // Rank 0 owns the whole block, so that its parts lie back to back.
-  MPI_Aint bytes = rank == 0 ? static_cast<MPI_Aint>(capacity_bytes()) * size : 0;
+  const int64_t arrival_bytes = static_cast<int64_t>(sizeof(Arrival)) * size;
+  MPI_Aint bytes = rank == 0 ? static_cast<MPI_Aint>(arrival_bytes + kSlots * kPieceBytes * size + 64) : 0;
   void* own = nullptr;
   MPI_CALL(MPI_Win_allocate_shared(bytes, 1, MPI_INFO_NULL, comm, &own, &window_));
   int unit = 0;
-  MPI_CALL(MPI_Win_shared_query(window_, 0, &bytes, &unit, &base_));
+  char* block = nullptr;
+  MPI_CALL(MPI_Win_shared_query(window_, 0, &bytes, &unit, &block));
+  // Where the library puts it, in every process at the same distance from a cache line.
+  block += (64 - reinterpret_cast<uintptr_t>(block) % 64) % 64;
+  arrivals_ = reinterpret_cast<Arrival*>(block);
+  base_ = block + arrival_bytes;
+  if (rank == 0) {
+    for (int r = 0; r < size; ++r) new (arrivals_ + r) Arrival;
+  }
   MPI_CALL(MPI_Win_lock_all(MPI_MODE_NOCHECK, window_));
+  MPI_CALL(MPI_Barrier(comm));
+  terms_.resize(static_cast<size_t>(size));
 }
 
 void MpiWindow::close() {
@@ -37,23 +59,68 @@ void MpiWindow::close() {
   MPI_Win_free(&window_);
 }
 
+char* MpiWindow::slot(int rank) const {
+  return base_ + (rank * kSlots + static_cast<int64_t>(piece_ % kSlots)) * kPieceBytes;
+}
+
 void MpiWindow::meet() {
-  MPI_CALL(MPI_Win_sync(window_));
-  MPI_CALL(MPI_Barrier(comm_));
-  MPI_CALL(MPI_Win_sync(window_));
+  ++meetings_;
+  arrivals_[rank_].times.store(meetings_, std::memory_order_release);
+  for (int r = 0; r < size_; ++r) {
+    for (int spin = 0; arrivals_[r].times.load(std::memory_order_acquire) < meetings_; ++spin) {
+      if (crowded_ || spin > kSpins) {
+        sched_yield();
+      } else {
+        __builtin_ia32_pause();
+      }
+    }
+  }
 }
 
 void MpiWindow::all_reduce(DType dtype, ReduceOp op, int64_t n, char* data) {
-  const int64_t element = dtype_bytes(dtype);
-  std::memcpy(part(rank_), data, static_cast<size_t>(n * element));
-  meet();
-  // This rank adds its slice of everybody's part into rank 0's part, in rank order.
-  const int64_t begin = part_begin(n, rank_, size_), count = part_begin(n, rank_ + 1, size_) - begin;
-  for (int r = 1; r < size_; ++r) combine(dtype, op, count, part(r) + begin * element, part(0) + begin * element);
-  meet();
-  std::memcpy(data, part(0), static_cast<size_t>(n * element));
-  // Nobody may start the next operation while another still reads this one's result.
-  meet();
+  const int64_t element = dtype_bytes(dtype), at_a_time = kPieceBytes / element;
+  for (int64_t at = 0; at < n; at += at_a_time, next_piece()) {
+    const int64_t count = std::min(at_a_time, n - at);
+    char* piece = data + at * element;
+    std::memcpy(slot(rank_), piece, static_cast<size_t>(count * element));
+    meet();
+    // This rank adds its slice of everybody's piece into its own slot, where nobody else reads that slice before.
+    const auto begin = [&](int r) { return part_begin(count, r, size_) * element; };
+    for (int r = 0; r < size_; ++r) terms_[static_cast<size_t>(r)] = slot(r) + begin(rank_);
+    combine(dtype, op, (begin(rank_ + 1) - begin(rank_)) / element, terms_, slot(rank_) + begin(rank_));
+    meet();
+    for (int r = 0; r < size_; ++r) {
+      std::memcpy(piece + begin(r), slot(r) + begin(r), static_cast<size_t>(begin(r + 1) - begin(r)));
+    }
+  }
+}
+
+void MpiWindow::reduce_scatter(DType dtype, int64_t n, const char* in, char* out) {
+  const int64_t element = dtype_bytes(dtype), at_a_time = kPieceBytes / element / size_;
+  for (int64_t at = 0; at < n; at += at_a_time, next_piece()) {
+    const int64_t count = std::min(at_a_time, n - at), bytes = count * element;
+    const auto own_block = [&](int r) { return in + (r * n + at) * element; };
+    for (int r = 0; r < size_; ++r) {
+      if (r != rank_) std::memcpy(slot(rank_) + r * bytes, own_block(r), static_cast<size_t>(bytes));
+    }
+    meet();
+    for (int r = 0; r < size_; ++r) {
+      terms_[static_cast<size_t>(r)] = r == rank_ ? own_block(rank_) : slot(r) + rank_ * bytes;
+    }
+    combine(dtype, ReduceOp::kSum, count, terms_, out + at * element);
+  }
+}
+
+void MpiWindow::all_gather(int64_t bytes, const char* in, char* out) {
+  if (out + rank_ * bytes != in) std::memmove(out + rank_ * bytes, in, static_cast<size_t>(bytes));
+  for (int64_t at = 0; at < bytes; at += kPieceBytes, next_piece()) {
+    const size_t count = static_cast<size_t>(std::min(kPieceBytes, bytes - at));
+    std::memcpy(slot(rank_), out + rank_ * bytes + at, count);
+    meet();
+    for (int r = 0; r < size_; ++r) {
+      if (r != rank_) std::memcpy(out + r * bytes + at, slot(r), count);
+    }
+  }
 }
 
 }  // namespace sluice

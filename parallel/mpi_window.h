@@ -1,13 +1,19 @@
 #pragma once
 
+#include <atomic>
+#include <vector>
+
 #include <mpi.h>
 
+#include "kernels/core/dtype.h"
 #include "parallel/mpi_session.h"
 
 namespace sluice {
 
-/// Memory that the ranks of a communicator share when they all run on one node: reductions there cost a few copies
-/// instead of messages.
+/// Memory that the ranks of a communicator share when they all run on one node. Collectives there cost a few copies in
+/// the cache instead of messages: data goes through in pieces, each rank writes its own and reads the others'. Pieces
+/// alternate between two slots, so that one meeting a piece is enough: who writes a slot again has met all ranks after
+/// they read it.
 class MpiWindow {
  public:
   /// Collective. Stays closed when the ranks are on several nodes, or when messages are asked for.
@@ -16,21 +22,32 @@ class MpiWindow {
   void close();
 
   bool open() const { return window_ != MPI_WIN_NULL; }
-  /// Bytes that one operation may have.
-  static constexpr int64_t capacity_bytes() { return int64_t{2} << 20; }
 
-  /// data [n] becomes the sum or maximum over ranks in rank order; collective.
+  /// data [n] becomes the sum or maximum over ranks in rank order; collective, as all below.
   void all_reduce(DType dtype, ReduceOp op, int64_t n, char* data);
+  /// in [size * n] -> out [n], the sum over ranks of block `rank`; out may be that block.
+  void reduce_scatter(DType dtype, int64_t n, const char* in, char* out);
+  /// in -> out, `bytes` of every rank in rank order; in may be its own block of out.
+  void all_gather(int64_t bytes, const char* in, char* out);
 
  private:
-  char* part(int rank) const { return base_ + rank * capacity_bytes(); }
+  /// Where a rank says how often it has come.
+  struct alignas(64) Arrival {
+    std::atomic<uint64_t> times{0};
+  };
+  char* slot(int rank) const;
   /// Everything that any rank wrote before is seen by all after.
   void meet();
+  void next_piece() { ++piece_; }
 
   MPI_Comm comm_;
   int rank_, size_;
+  bool crowded_ = false;  ///< more ranks on the node than cores
   MPI_Win window_ = MPI_WIN_NULL;
-  char* base_ = nullptr;  ///< size_ parts of capacity_bytes()
+  Arrival* arrivals_ = nullptr;  ///< [size]
+  char* base_ = nullptr;         ///< of the slots
+  uint64_t meetings_ = 0, piece_ = 0;
+  std::vector<const void*> terms_;
 };
 
 }  // namespace sluice

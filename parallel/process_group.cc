@@ -3,8 +3,9 @@
 namespace sluice {
 
 template <class Body>
-auto ProcessGroup::observed(const char* operation, Tensor in, Tensor out, const Site& site, const Body& body) {
-  const GroupCall call{operation, *this, in, out, site};
+auto ProcessGroup::observed(const char* operation, Tensor in, Tensor out, const Site& site, int64_t bytes_sent,
+                            const Body& body) {
+  const GroupCall call{operation, *this, in, out, site, bytes_sent};
   if (observer_) observer_->before(call);
   auto event = body();
   if (observer_) observer_->after(call);
@@ -12,40 +13,47 @@ auto ProcessGroup::observed(const char* operation, Tensor in, Tensor out, const 
 }
 
 Event ProcessGroup::all_reduce(Tensor x, ReduceOp op, SumOrder order, Site site) {
-  return observed("all_reduce", x, x, site, [&] { return do_all_reduce(x, op, order); });
+  return observed("all_reduce", x, x, site, 2 * x.bytes() / size() * (size() - 1),
+                  [&] { return do_all_reduce(x, op, order); });
 }
 
 Event ProcessGroup::reduce_scatter(Tensor in, Tensor out, SumOrder order, Site site) {
   INVARIANT(in.count() == out.count() * size() && in.dtype == out.dtype, "reduce_scatter in group ", name(),
             ": in has ", in.count(), " elements, out ", out.count());
-  return observed("reduce_scatter", in, out, site, [&] { return do_reduce_scatter(in, out, order); });
+  return observed("reduce_scatter", in, out, site, out.bytes() * (size() - 1),
+                  [&] { return do_reduce_scatter(in, out, order); });
 }
 
 Event ProcessGroup::all_gather(Tensor in, Tensor out, Site site) {
   INVARIANT(out.count() == in.count() * size() && in.dtype == out.dtype, "all_gather in group ", name(), ": in has ",
             in.count(), " elements, out ", out.count());
-  return observed("all_gather", in, out, site, [&] { return do_all_gather(in, out); });
+  return observed("all_gather", in, out, site, in.bytes() * (size() - 1), [&] { return do_all_gather(in, out); });
 }
 
 Event ProcessGroup::all_to_all(Tensor in, std::span<const int64_t> send_rows, Tensor out,
                                std::span<const int64_t> receive_rows, Site site) {
-  return observed("all_to_all", in, out, site, [&] { return do_all_to_all(in, send_rows, out, receive_rows); });
+  int64_t rows = 0;
+  for (int r = 0; r < size(); ++r) rows += r == rank() ? 0 : send_rows[static_cast<size_t>(r)];
+  const int64_t row_bytes = in.dim(0) > 0 ? in.bytes() / in.dim(0) : 0;
+  return observed("all_to_all", in, out, site, rows * row_bytes,
+                  [&] { return do_all_to_all(in, send_rows, out, receive_rows); });
 }
 
 Event ProcessGroup::broadcast(Tensor x, int root, Site site) {
-  return observed("broadcast", x, x, site, [&] { return do_broadcast(x, root); });
+  return observed("broadcast", x, x, site, rank() == root ? x.bytes() * (size() - 1) : 0,
+                  [&] { return do_broadcast(x, root); });
 }
 
 Event ProcessGroup::send(Tensor x, int to, Site site) {
-  return observed("send", x, {}, site, [&] { return do_send(x, to); });
+  return observed("send", x, {}, site, x.bytes(), [&] { return do_send(x, to); });
 }
 
 Event ProcessGroup::receive(Tensor x, int from, Site site) {
-  return observed("receive", {}, x, site, [&] { return do_receive(x, from); });
+  return observed("receive", {}, x, site, 0, [&] { return do_receive(x, from); });
 }
 
 void ProcessGroup::barrier(Site site) {
-  observed("barrier", {}, {}, site, [&] {
+  observed("barrier", {}, {}, site, 0, [&] {
     do_barrier();
     return Event();
   });

@@ -29,6 +29,9 @@ struct GroupCall {
   ProcessGroup& group;
   Tensor in, out;  ///< the same for operations in place
   Site site;
+  /// What this rank has to send to others, whatever way it goes: of N bytes and n ranks 2 (n-1)/n N for all_reduce,
+  /// (n-1)/n N for reduce_scatter and (n-1) N for all_gather; the rows of others for all_to_all.
+  int64_t bytes_sent = 0;
 };
 
 class GroupObserver {
@@ -86,7 +89,7 @@ class ProcessGroup {
 
  private:
   template <class Body>
-  auto observed(const char* operation, Tensor in, Tensor out, const Site& site, const Body& body);
+  auto observed(const char* operation, Tensor in, Tensor out, const Site& site, int64_t bytes_sent, const Body& body);
 
   int rank_;
   int size_;

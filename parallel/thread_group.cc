@@ -99,10 +99,10 @@ class ThreadGroup : public ProcessGroup {
       // This rank reduces its part of everybody's buffer and writes it back to everybody.
       const int64_t begin = part_begin(x.count(), rank(), size()), end = part_begin(x.count(), rank() + 1, size());
       for (int r = 0; r < size(); ++r) expect_same(x, offer(r).in);
-      Tensor first = slice(offer(0).in, begin, end);
-      for (int r = 1; r < size(); ++r) {
-        combine(x.dtype, op, end - begin, slice(offer(r).in, begin, end).data, first.data);
-      }
+      const Tensor first = slice(offer(0).in, begin, end);
+      std::vector<const void*> terms;
+      for (int r = 0; r < size(); ++r) terms.push_back(slice(offer(r).in, begin, end).data);
+      combine(x.dtype, op, end - begin, terms, first.data);
       for (int r = 1; r < size(); ++r) copy(first, slice(offer(r).in, begin, end));
     });
     return {};
@@ -112,11 +112,9 @@ class ThreadGroup : public ProcessGroup {
     const int64_t n = out.count();
     std::vector<char> sum(static_cast<size_t>(out.bytes()));
     exchange({in, out, {}}, "reduce_scatter", [&] {
-      Tensor total{sum.data(), out.dtype, Device::kCpu, {n}};
-      copy(slice(offer(0).in, rank() * n, (rank() + 1) * n), total);
-      for (int r = 1; r < size(); ++r) {
-        combine(out.dtype, ReduceOp::kSum, n, slice(offer(r).in, rank() * n, (rank() + 1) * n).data, total.data);
-      }
+      std::vector<const void*> terms;
+      for (int r = 0; r < size(); ++r) terms.push_back(slice(offer(r).in, rank() * n, (rank() + 1) * n).data);
+      combine(out.dtype, ReduceOp::kSum, n, terms, sum.data());
     });
     copy({sum.data(), out.dtype, Device::kCpu, {n}}, out);
     return {};
