@@ -1,5 +1,7 @@
 #include "models/moe.h"
 
+#include <numeric>
+
 #include "kernels/balance.h"
 #include "kernels/elementwise.h"
 #include "kernels/gemm.h"
@@ -11,13 +13,19 @@
 namespace sluice {
 namespace {
 
-/// The counts that define the expert shares of the balance loss; `local` becomes the sum over ranks.
-Tensor scope_counts(StepContext& ctx, MoeConfig::BalanceScope scope, Tensor local, Tensor running) {
+/// The counts that define the expert shares of the balance loss; `local`, of this rank's assignments, becomes the sum
+/// over ranks.
+Tensor scope_counts(StepContext& ctx, MoeConfig::BalanceScope scope, int64_t assignments, Tensor local,
+                    Tensor running) {
   Tensor own = ctx.scratch.alloc("own_counts", DType::kI64, local.shape);
   if (scope == MoeConfig::GROUP) {
     fill_zero(ctx.stream, own);
     add_counts(ctx.stream, local, own);
     ctx.mesh.tp().all_reduce(own).wait();
+    // The shares do not change when all counts are wrong by one factor, so nothing later would show it.
+    const int64_t expected = assignments * ctx.mesh.shape().tp;
+    const int64_t counted = std::accumulate(own.as<int64_t>(), own.as<int64_t>() + own.count(), int64_t{0});
+    INVARIANT(counted == expected, "experts of a group were chosen ", counted, " times, not ", expected);
   }
   ctx.mesh.world().all_reduce(local).wait();
   add_counts(ctx.stream, local, running);
@@ -119,7 +127,7 @@ void route(StepContext& ctx, const ModelConfig& config, int64_t layer, const Mlp
   Tensor moments = ctx.scratch.alloc("moments", DType::kF64, {2});
   router_sums(ctx.stream, routing.probs, routing.lse, prob_sums, moments);
   const Tensor running = sums.expert_counts.rows(layer, 1).reshaped({experts});
-  const Tensor shares = scope_counts(ctx, moe.balance_scope(), counts, running);
+  const Tensor shares = scope_counts(ctx, moe.balance_scope(), tokens * top_k, counts, running);
   const Tensor layer_sums = sums.router.rows(layer, 1).reshaped({3});
   balance_loss(ctx.stream, shares, prob_sums, scale.per_token(), moe.balance_coef(), routing.balance_gradient,
                layer_sums.rows(0, 1));

@@ -139,7 +139,8 @@ void ExpertExchange::fill_order(Pass& pass, Arena& arena, int64_t index) const {
   pass.offsets.as<int64_t>()[local_experts_] = row;
 }
 
-Tensor ExpertExchange::dispatch(Stream& s, Arena& rows_arena, Arena& scratch, const Pass& pass, Tensor sorted) const {
+Tensor ExpertExchange::dispatch(Stream& s, Arena& rows_arena, Arena& scratch, const Pass& pass, Tensor sorted,
+                                Site site) const {
   if (local()) return sorted.rows(pass.send_begin[0], pass.rows);
   const Tensor rows = rows_arena.alloc("dispatched_rows", sorted.dtype, {pass.rows, sorted.dim(1)});
   const ArenaScope scope(scratch);
@@ -150,7 +151,7 @@ Tensor ExpertExchange::dispatch(Stream& s, Arena& rows_arena, Arena& scratch, co
     for_each_destination(
         pass, [&](size_t, Tensor part, Tensor place) { cast(s, place, part); }, send, sorted);
   }
-  mesh_->experts().all_to_all(send, pass.send_rows, arrived, pass.receive_rows).wait();
+  mesh_->experts().all_to_all(send, pass.send_rows, arrived, pass.receive_rows, site).wait();
   gather_rows(s, arrived, pass.to_expert_order, 1, rows);
   return rows;
 }
@@ -160,17 +161,18 @@ Tensor ExpertExchange::results(Arena& arena, const Pass& pass, Tensor returned) 
   return arena.alloc("expert_results", returned.dtype, {pass.rows, returned.dim(1)});
 }
 
-void ExpertExchange::combine(Stream& s, Arena& scratch, const Pass& pass, Tensor rows, Tensor returned) const {
+void ExpertExchange::combine(Stream& s, Arena& scratch, const Pass& pass, Tensor rows, Tensor returned,
+                             Site site) const {
   if (local()) return;
   const ArenaScope scope(scratch);
   const Tensor ordered = scratch.alloc("rows_to_return", rows.dtype, rows.shape);
   gather_rows(s, rows, pass.to_arrival_order, 1, ordered);
   if (sent_in_order()) {
-    mesh_->experts().all_to_all(ordered, pass.receive_rows, returned, pass.send_rows).wait();
+    mesh_->experts().all_to_all(ordered, pass.receive_rows, returned, pass.send_rows, site).wait();
     return;
   }
   const Tensor arrived = scratch.alloc("returned_rows", rows.dtype, {sum(pass.send_rows), returned.dim(1)});
-  mesh_->experts().all_to_all(ordered, pass.receive_rows, arrived, pass.send_rows).wait();
+  mesh_->experts().all_to_all(ordered, pass.receive_rows, arrived, pass.send_rows, site).wait();
   const auto take = [&](size_t rank, Tensor term, Tensor place) {
     const bool first = rank % static_cast<size_t>(mesh_->shape().etp) == 0;
     if (first) {

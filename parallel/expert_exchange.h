@@ -42,7 +42,8 @@ class ExpertExchange {
 
   /// sorted [sent rows, width], on the sender -> [pass.rows, width] in expert order, allocated from `rows_arena` unless
   /// the exchange is local, which gives a view of `sorted`. Every rank of the group calls it.
-  Tensor dispatch(Stream& s, Arena& rows_arena, Arena& scratch, const Pass& pass, Tensor sorted) const;
+  Tensor dispatch(Stream& s, Arena& rows_arena, Arena& scratch, const Pass& pass, Tensor sorted,
+                  Site site = Site::current()) const;
 
   /// Where the experts write what combine() takes to `returned`: [pass.rows, width].
   Tensor results(Arena& arena, const Pass& pass, Tensor returned) const;
@@ -50,7 +51,8 @@ class ExpertExchange {
   /// The way back: rows [pass.rows, width] of results() -> their places in `returned` [sent rows, width], which may be
   /// the `sorted` that was dispatched. Ranks that share an expert send a term each; their sum is taken in rank order.
   /// Every rank of the group calls it.
-  void combine(Stream& s, Arena& scratch, const Pass& pass, Tensor rows, Tensor returned) const;
+  void combine(Stream& s, Arena& scratch, const Pass& pass, Tensor rows, Tensor returned,
+               Site site = Site::current()) const;
 
  private:
   int64_t count(int64_t sender, int64_t expert) const { return all_counts_.as<int64_t>()[sender * experts_ + expert]; }

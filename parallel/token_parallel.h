@@ -11,7 +11,7 @@ namespace sluice {
 
 /// x [tokens / tp, width], this rank's tokens -> [tokens, width], those of all ranks, allocated from `arena`; x itself
 /// on one rank. Every rank of tp calls it.
-Tensor gather_tokens(ProcessGroup& tp, Arena& arena, Tensor x);
+Tensor gather_tokens(ProcessGroup& tp, Arena& arena, Tensor x, Site site = Site::current());
 
 /// A sum over the ranks of tp, each of which computes a term for all tokens; every rank keeps the sums of its own.
 ///   PartialSum sum(...);  write sum.term() or, with sum.accumulates(), add to it;  sum.finish();
@@ -20,7 +20,7 @@ class PartialSum {
   enum class Into { kOverwrite, kAdd };
 
   /// result [tokens / tp, width], out or in/out. Memory comes from `arena`; on one rank the term is the result.
-  PartialSum(Stream& s, ProcessGroup& tp, Arena& arena, Tensor result, Into into);
+  PartialSum(Stream& s, ProcessGroup& tp, Arena& arena, Tensor result, Into into, Site site = Site::current());
 
   /// [tokens, width]
   Tensor term() const { return term_; }
@@ -36,6 +36,7 @@ class PartialSum {
   Tensor result_, term_;
   Into into_;
   bool accumulates_;
+  Site site_;
 };
 
 }  // namespace sluice

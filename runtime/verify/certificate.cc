@@ -69,13 +69,17 @@ void compare_stream(Comparer& comparer, const Evidence& layout, const Evidence& 
   }
 }
 
-void compare_step(Comparer& comparer, size_t step, const Evidence::Step& layout, const Evidence::Step& one_rank) {
+void compare_losses(Comparer& comparer, size_t step, const Evidence::Step& layout, const Evidence::Step& one_rank) {
   const std::string prefix = concat("step ", step, ", ");
   comparer.number(prefix + "lm_loss", layout.lm_loss, one_rank.lm_loss);
   comparer.number(prefix + "balance_loss", layout.balance_loss, one_rank.balance_loss);
   comparer.number(prefix + "z_loss", layout.z_loss, one_rank.z_loss);
   comparer.number(prefix + "loss", layout.loss, one_rank.loss);
   comparer.counts(prefix + "expert counts", layout.expert_counts, one_rank.expert_counts);
+}
+
+void compare_norms(Comparer& comparer, size_t step, const Evidence::Step& layout, const Evidence::Step& one_rank) {
+  const std::string prefix = concat("step ", step, ", ");
   comparer.number(prefix + "gradient norm", layout.grad_norm, one_rank.grad_norm);
   comparer.number(prefix + "clip factor", layout.clip_factor, one_rank.clip_factor);
 }
@@ -119,16 +123,18 @@ TrainConfig one_rank_config(const TrainConfig& config) {
 Certificate compare(const Evidence& layout, const Evidence& one_rank) {
   Comparer comparer;
   compare_stream(comparer, layout, one_rank);
-  compare_step(comparer, 1, layout.steps.at(0), one_rank.steps.at(0));
-  compare_gradients(comparer, layout, one_rank);
-  for (size_t i = 1; i < layout.steps.size(); ++i) {
-    compare_step(comparer, i + 1, layout.steps[i], one_rank.steps.at(i));
+  for (size_t i = 0; i < layout.steps.size(); ++i) {
+    compare_losses(comparer, i + 1, layout.steps[i], one_rank.steps.at(i));
+    if (i == 0) compare_gradients(comparer, layout, one_rank);
+    compare_norms(comparer, i + 1, layout.steps[i], one_rank.steps.at(i));
   }
   compare_parameters(comparer, layout, one_rank);
   return comparer.certificate;
 }
 
 Certificate verify_layout(const TrainConfig& config, ProcessGroup& world, Stream& s, GroupObserver* observer) {
+  ENSURE(config.precision() == TrainConfig::F64, "precision=", TrainConfig::Precision_Name(config.precision()),
+         ": layouts are compared in F64");
   const Evidence layout = gather_evidence(config, world, s, kSteps, observer);
   if (world.rank() != 0) return {};
   const auto one = make_thread_groups(1);

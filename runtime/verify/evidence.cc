@@ -12,7 +12,7 @@
 namespace sluice {
 namespace {
 
-/// Samples [first, first + count): random tokens, each sample cut into two documents.
+/// Samples [first, first + count): random tokens, low ones more often, each sample cut into two documents.
 void fill_samples(const TrainConfig& config, int64_t first, int64_t count, Batch& batch) {
   const int64_t length = config.training().sequence_length();
   batch.start(count, length);
@@ -21,11 +21,15 @@ void fill_samples(const TrainConfig& config, int64_t first, int64_t count, Batch
     const auto below = [&](int64_t limit, int64_t at) {
       return static_cast<int64_t>(random.uniform(static_cast<uint64_t>(at)) * static_cast<double>(limit));
     };
+    const auto token = [&](int64_t at) {
+      const double u = random.uniform(static_cast<uint64_t>(at));
+      return static_cast<int32_t>(u * u * u * static_cast<double>(config.model().vocab_size()));
+    };
     const int64_t cut = length > 1 ? 1 + below(length - 1, length + 1) : 1;
     const int32_t begin = batch.document_offsets.back();
     for (int64_t i = 0; i < length; ++i) {
-      batch.tokens.push_back(static_cast<int32_t>(below(config.model().vocab_size(), i)));
-      batch.targets.push_back(i + 1 == cut ? -1 : static_cast<int32_t>(below(config.model().vocab_size(), i + 1)));
+      batch.tokens.push_back(token(i));
+      batch.targets.push_back(i + 1 == cut ? -1 : token(i + 1));
       batch.positions.push_back(static_cast<int32_t>(i < cut ? i : i - cut));
     }
     batch.document_offsets.push_back(begin + static_cast<int32_t>(cut));
@@ -55,13 +59,17 @@ class LastCall : public GroupObserver {
   std::string text_ = "none";
 };
 
+void append(Tensor x, std::vector<double>& values) {
+  dispatch_float(x.dtype, [&]<class T>() { values.insert(values.end(), x.as<T>(), x.as<T>() + x.count()); });
+}
+
 /// Keeps what this rank sees.
 class Recorder : public Probe {
  public:
   explicit Recorder(const LastCall& last) : last_(last) {}
   void see(const char* what, int64_t layer, Tensor x) override {
     SeenTensor seen{layer < 0 ? what : concat("layer ", layer, ", ", what), last_.text(), {}};
-    dispatch_float(x.dtype, [&]<class T>() { seen.values.assign(x.as<T>(), x.as<T>() + x.count()); });
+    append(x, seen.values);
     if (layer < 0) micro_steps.emplace_back();
     micro_steps.back().push_back(std::move(seen));
   }
@@ -91,14 +99,17 @@ class Run {
         mesh_(mesh_shape(config), world),
         last_(observer),
         recorder_(last_),
-        model_(config.model(), config.optimizer().decay_embeddings(), DType::kF64, mesh_.shape(), world.rank()),
-        transformer_(config.model(), config.training(), DType::kF64, config.training().sequence_length(), model_.state),
+        model_(config.model(), config.optimizer().decay_embeddings(), compute_dtype(config.precision()), mesh_.shape(),
+               world.rank()),
+        transformer_(config.model(), config.training(), model_.weights.dtype, config.training().sequence_length(),
+                     model_.state),
         step_(config, transformer_, model_, mesh_, s) {
     initialise_parameters(model_.records, static_cast<uint64_t>(config.training().seed()), s, model_.weights);
   }
 
   Evidence run(int64_t steps) {
     Evidence evidence;
+    evidence.initial = gather_parameters(nullptr);
     for (int64_t step = 1; step <= steps; ++step) {
       step_.set_probe(step == 1 ? &recorder_ : nullptr);
       mesh_.observe(&last_);
@@ -107,7 +118,7 @@ class Run {
       mesh_.observe(nullptr);
       if (step == 1) gather_first_step(evidence);
     }
-    gather_parameters(evidence);
+    evidence.parameters = gather_parameters(&evidence.copy_distance);
     return evidence;
   }
 
@@ -146,16 +157,19 @@ class Run {
     }
     std::vector<double> own;
     for (size_t i = 0; i < model_.layout.buckets().size(); ++i) {
-      const Tensor part = step_.gradients().owned(i);
-      own.insert(own.end(), part.as<double>(), part.as<double>() + part.count());
+      append(step_.gradients().owned(i), own);
     }
     evidence.gradients = assemble(gather(mesh_.world(), std::move(own)), true, nullptr);
+    for (size_t i = 0; i < model_.records.size(); ++i) {
+      const ProcessGroup& group = mesh_.replicas(model_.records[i].replicas);
+      evidence.gradients[i].after = group.size() == 1 ? "" : "the sum over group " + group.name();
+    }
   }
 
-  void gather_parameters(Evidence& evidence) {
-    const double* w = model_.weights.as<double>();
-    evidence.parameters =
-        assemble(gather(mesh_.world(), {w, w + model_.weights.count()}), false, &evidence.copy_distance);
+  std::vector<SeenTensor> gather_parameters(std::vector<double>* copy_distance) {
+    std::vector<double> own;
+    append(model_.weights, own);
+    return assemble(gather(mesh_.world(), std::move(own)), false, copy_distance);
   }
 
   /// Whole parameters of what all ranks have: their owned parts, or all that they hold. `distance`, of every parameter:
@@ -164,7 +178,7 @@ class Run {
     std::vector<SeenTensor> whole;
     std::vector<std::vector<bool>> known;
     for (const ParameterRecord& r : model_.records) {
-      whole.push_back({r.name, last_.text(), std::vector<double>(static_cast<size_t>(r.global_count()))});
+      whole.push_back({r.name, "", std::vector<double>(static_cast<size_t>(r.global_count()))});
       known.emplace_back(static_cast<size_t>(r.global_count()), false);
     }
     if (distance) distance->assign(whole.size(), 0);
@@ -226,7 +240,6 @@ class Run {
 
 Evidence gather_evidence(const TrainConfig& config, ProcessGroup& world, Stream& s, int64_t steps,
                          GroupObserver* observer) {
-  ENSURE(config.precision() == TrainConfig::F64, "verification computes in f64");
   return Run(config, world, s, observer).run(steps);
 }
 

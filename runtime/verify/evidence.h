@@ -20,6 +20,7 @@ struct SeenTensor {
 struct Evidence {
   std::vector<std::vector<SeenTensor>> stream;  ///< of step 1 a micro-step each: residual stream and its gradient
   std::vector<SeenTensor> gradients;            ///< of step 1, in forward order, summed, not clipped
+  std::vector<SeenTensor> initial;              ///< parameters before the first step
   std::vector<SeenTensor> parameters;           ///< after the last step, in forward order
   /// Of every rank's copies of a parameter, the one that is farthest from `parameters`, in L2.
   std::vector<double> copy_distance;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <string>
 #include <vector>
 
@@ -31,7 +32,7 @@ struct Layout {
 inline std::string layout_text(const Layout& l) {
   return concat("dp", l.dp, "_tp", l.tp, "_ep", l.ep, "_etp", l.etp, "_acc", l.accumulation, "_zero", l.zero,
                 l.moe ? "_moe_" + l.scope : "_dense", "_", l.gate.empty() ? "ungated" : l.gate,
-                l.budget < 1 ? "_passes" : "", l.init_std > 1 ? "_uneven" : "", l.tied ? "_tied" : "",
+                l.budget < 1 ? "_passes" : "", l.init_std > 0.5 ? "_uneven" : "", l.tied ? "_tied" : "",
                 l.recompute ? "_recompute" : "");
 }
 inline std::string layout_name(const testing::TestParamInfo<Layout>& info) { return layout_text(info.param); }
@@ -107,6 +108,30 @@ inline std::vector<Layout> chosen_layouts() {
   add([](Layout& l) { l.dp = 2, l.tp = 2, l.ep = 2, l.scope = "RUNNING", l.accumulation = 2; });
   add([](Layout& l) { l.dp = 2, l.tp = 2, l.ep = 2, l.recompute = true; });
   return layouts;
+}
+
+/// Any mix of axes for 1 to 8 ranks, a function of `seed`.
+inline Layout random_layout(uint64_t seed) {
+  const Philox random(seed, "layout");
+  uint64_t draws = 0;
+  const auto pick = [&](auto... values) {
+    const std::array list{values...};
+    return list[static_cast<size_t>(random.uniform(draws++) * static_cast<double>(list.size()))];
+  };
+  Layout l;
+  do {
+    l.dp = pick(1, 2, 3, 4, 5, 6, 7, 8), l.tp = pick(1, 2, 4, 8);
+    l.ep = pick(1, 2, 4, 8), l.etp = pick(1, 2, 4);
+    l.moe = pick(0, 1, 1) == 1;
+    if (!l.moe) l.ep = l.etp = 1;
+  } while (l.world() > 8 || l.world() % (l.ep * l.etp) != 0);
+  l.accumulation = pick(1, 2, 3), l.zero = pick(0, 1, 2);
+  l.gate = pick("ELEMENTWISE", "HEADWISE", "");
+  l.scope = pick("MICRO_STEP", "MICRO_STEP", "GROUP", "RUNNING");
+  l.init_std = pick(0.1, 0.3, 0.7);
+  l.budget = pick(2.0, 2.0, 1.0, 0.3);
+  l.tied = pick(0, 1) == 1, l.recompute = pick(0, 0, 1) == 1;
+  return l;
 }
 
 }  // namespace sluice

@@ -1,24 +1,89 @@
-#include <gtest/gtest.h>
+#include <cstdlib>
+#include <mutex>
 
-#include "parallel/thread_group.h"
-#include "runtime/config.h"
-#include "runtime/validate.h"
-#include "runtime/verify/certificate.h"
 #include "tests/verify/layouts.h"
 
 namespace sluice {
 namespace {
 
-class VerifiedLayout : public testing::TestWithParam<Layout> {};
-
-TEST_P(VerifiedLayout, ComputesWhatOneRankComputes) {
-  const Certificate certificate = verify_on_threads(layout_config(GetParam()));
+void expect_certified(const Layout& layout) {
+  const Certificate certificate = verify_on_threads(layout_config(layout));
   const Comparison* different = certificate.first_difference();
-  if (different) FAIL() << different->name << " differs by " << different->error << " after " << different->after;
+  if (different) {
+    ADD_FAILURE() << layout_text(layout) << ": " << different->name << " differs by " << different->error << " after "
+                  << different->after;
+  }
   EXPECT_GT(certificate.comparisons.size(), 20u);
 }
 
+class VerifiedLayout : public testing::TestWithParam<Layout> {};
+
+TEST_P(VerifiedLayout, ComputesWhatOneRankComputes) { expect_certified(GetParam()); }
+
 INSTANTIATE_TEST_SUITE_P(ThreadGroup, VerifiedLayout, testing::ValuesIn(chosen_layouts()), layout_name);
+
+/// 200, or as many as SLUICE_LAYOUTS says.
+int random_layouts() {
+  const char* wanted = std::getenv("SLUICE_LAYOUTS");
+  return wanted ? std::atoi(wanted) : 200;
+}
+
+TEST(RandomLayouts, ThreadGroupsComputeWhatOneRankComputes) {
+  for (int i = 0; i < random_layouts(); ++i) expect_certified(random_layout(static_cast<uint64_t>(i)));
+}
+
+/// What rank 0 gathers of a run in f32.
+Evidence train_f32(const Layout& layout, int64_t steps) {
+  const TrainConfig config = layout_config(layout, {"precision=F32", "optimizer.lr=1e-3"});
+  Evidence evidence;
+  run_ranks(layout.world(), [&](ProcessGroup& world) {
+    ThreadPool pool(1);
+    Stream s{Device::kCpu, best_isa(), &pool};
+    Evidence own = gather_evidence(config, world, s, steps);
+    if (world.rank() == 0) evidence = std::move(own);
+  });
+  return evidence;
+}
+
+/// Layouts of one mathematics: micro-steps of four samples, two of them a step.
+std::vector<Layout> same_mathematics() {
+  std::vector<Layout> layouts;
+  for (const auto& [tp, ep, etp, zero] :
+       {std::array{1, 1, 1, 0}, {1, 2, 1, 1}, {4, 1, 1, 0}, {2, 2, 2, 2}, {4, 8, 1, 1}}) {
+    Layout& l = layouts.emplace_back();
+    l.dp = 2, l.tp = tp, l.ep = ep, l.etp = etp, l.zero = zero, l.accumulation = 2;
+    l.init_std = 0.05;
+  }
+  return layouts;
+}
+
+TEST(F32, ThreadGroupsStartFromTheSameBits) {
+  const Evidence first = train_f32(same_mathematics().front(), 1);
+  for (const Layout& layout : same_mathematics()) {
+    const Evidence other = train_f32(layout, 1);
+    for (size_t i = 0; i < first.initial.size(); ++i) {
+      EXPECT_EQ(other.initial[i].values, first.initial[i].values)
+          << layout_text(layout) << " " << first.initial[i].name;
+    }
+  }
+}
+
+TEST(F32, FiftyStepsOfThreadGroupsRepeatToTheLastBitAndAgreeBetweenLayouts) {
+  constexpr int64_t kSteps = 50;
+  const Evidence first = train_f32(same_mathematics().front(), kSteps);
+  EXPECT_LT(first.steps.back().lm_loss, first.steps.front().lm_loss);
+  for (const Layout& layout : same_mathematics()) {
+    const Evidence run = train_f32(layout, kSteps), again = train_f32(layout, kSteps);
+    for (size_t i = 0; i < kSteps; ++i) {
+      EXPECT_EQ(run.steps[i].loss, again.steps[i].loss) << layout_text(layout) << " step " << i + 1;
+      EXPECT_NEAR(run.steps[i].loss, first.steps[i].loss, 1e-5 * first.steps[i].loss)
+          << layout_text(layout) << " step " << i + 1;
+    }
+    for (size_t i = 0; i < run.parameters.size(); ++i) {
+      EXPECT_EQ(run.parameters[i].values, again.parameters[i].values) << layout_text(layout);
+    }
+  }
+}
 
 }  // namespace
 }  // namespace sluice

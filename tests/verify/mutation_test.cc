@@ -1,0 +1,146 @@
+#include <filesystem>
+#include <map>
+#include <set>
+
+#include "kernels/elementwise.h"
+#include "tests/verify/layouts.h"
+
+// Every reduction of the training step, made wrong in every way, must show in the certificate.
+namespace sluice {
+namespace {
+
+enum class Wrong { kDropped, kDoubled, kScaled };
+constexpr Wrong kWrongs[] = {Wrong::kDropped, Wrong::kDoubled, Wrong::kScaled};
+const char* text(Wrong wrong) {
+  return wrong == Wrong::kDropped ? "dropped" : wrong == Wrong::kDoubled ? "doubled" : "scaled";
+}
+
+/// "group.operation at file:line", what tells one reduction from another.
+std::string place(const GroupCall& call) {
+  return concat(call.group.name(), ".", call.operation, " at ",
+                std::filesystem::path(call.site.file_name()).filename().string(), ":", call.site.line());
+}
+
+bool is(const GroupCall& call, const char* operation) { return std::string_view(call.operation) == operation; }
+
+/// Reductions, and exchanges whose rows are summed afterwards.
+bool reduces(const GroupCall& call) {
+  const bool sum = is(call, "all_reduce") || is(call, "reduce_scatter");
+  const bool rows = (is(call, "all_to_all") || is(call, "all_gather")) && call.out.dtype == DType::kF64;
+  return call.group.size() > 1 && (sum || rows);
+}
+
+/// Lists reductions.
+class Lister : public GroupObserver {
+ public:
+  void before(const GroupCall&) override {}
+  void after(const GroupCall& call) override {
+    if (reduces(call)) places.insert(place(call));
+  }
+  std::set<std::string> places;
+};
+
+/// Makes one call wrong on this rank: a sum is what this rank put in, twice what it should be, or 0.9 of it; of an
+/// exchange nothing arrives, or twice that, or 0.9 of it.
+class Saboteur : public GroupObserver {
+ public:
+  Saboteur(std::string place, Wrong wrong) : place_(std::move(place)), wrong_(wrong) {}
+
+  void before(const GroupCall& call) override {
+    if (!hits(call) || !(is(call, "all_reduce") || is(call, "reduce_scatter"))) return;
+    const Tensor own = call.out.data == call.in.data ? call.in : part(call);
+    const char* bytes = static_cast<const char*>(own.data);
+    own_.assign(bytes, bytes + own.bytes());
+  }
+  void after(const GroupCall& call) override {
+    if (!hits(call)) return;
+    if (wrong_ == Wrong::kDropped && !own_.empty()) {
+      return static_cast<void>(std::memcpy(call.out.data, own_.data(), own_.size()));
+    }
+    const double factor = wrong_ == Wrong::kDropped ? 0 : wrong_ == Wrong::kDoubled ? 2 : 0.9;
+    if (call.out.dtype == DType::kI64) {
+      for (int64_t i = 0; i < call.out.count(); ++i) {
+        int64_t& count = call.out.as<int64_t>()[i];
+        count = wrong_ == Wrong::kDoubled ? 2 * count : count + 1;
+      }
+      return;
+    }
+    for (int64_t i = 0; i < call.out.count(); ++i) call.out.as<double>()[i] *= factor;
+  }
+
+ private:
+  bool hits(const GroupCall& call) const { return reduces(call) && place(call) == place_; }
+  /// The block of a reduce_scatter's input that would be this rank's result.
+  static Tensor part(const GroupCall& call) {
+    return call.in.reshaped({call.in.count()}).rows(call.group.rank() * call.out.count(), call.out.count());
+  }
+
+  const std::string place_;
+  const Wrong wrong_;
+  std::vector<char> own_;
+};
+
+/// verify_layout on threads, each rank under an observer of its own.
+template <class MakeObserver>
+Certificate verify_observed(const TrainConfig& config, const MakeObserver& make) {
+  Certificate certificate;
+  run_ranks(mesh_shape(config).world(), [&](ProcessGroup& world) {
+    ThreadPool pool(1);
+    Stream s{Device::kCpu, best_isa(), &pool};
+    const auto observer = make();
+    Certificate own = verify_layout(config, world, s, observer.get());
+    if (world.rank() == 0) certificate = std::move(own);
+  });
+  return certificate;
+}
+
+/// Layouts that together contain every reduction.
+std::vector<Layout> layouts_with_all_reductions() {
+  std::vector<Layout> layouts;
+  for (int zero : {0, 1, 2}) {
+    for (const char* scope : {"MICRO_STEP", "GROUP"}) {
+      Layout& l = layouts.emplace_back();
+      l.dp = 2, l.tp = 4, l.ep = 2, l.accumulation = 2, l.zero = zero, l.scope = scope;
+    }
+    Layout& shared = layouts.emplace_back();
+    shared.dp = 4, shared.ep = 2, shared.etp = 2, shared.budget = 0.3, shared.zero = zero;
+    Layout& dense = layouts.emplace_back();
+    dense.dp = 2, dense.tp = 2, dense.moe = false, dense.zero = zero;
+  }
+  return layouts;
+}
+
+TEST(Mutation, EveryWrongReductionIsCaught) {
+  std::map<std::string, TrainConfig> reductions;
+  for (const Layout& layout : layouts_with_all_reductions()) {
+    const TrainConfig config = layout_config(layout);
+    Lister lister;
+    const Certificate certificate = verify_on_threads(config, &lister);
+    ASSERT_TRUE(certificate.equal()) << layout_text(layout);
+    for (const std::string& place : lister.places) reductions.emplace(place, config);
+  }
+  EXPECT_GE(reductions.size(), 15u);
+  int mutations = 0;
+  for (const auto& [place, config] : reductions) {
+    for (const Wrong wrong : kWrongs) {
+      ++mutations;
+      Certificate certificate;
+      try {
+        certificate = verify_observed(config, [&] { return std::make_unique<Saboteur>(place, wrong); });
+      } catch (const Error& error) {
+        std::printf("%-55s %-8s error: %s\n", place.c_str(), text(wrong), error.what());
+        continue;
+      }
+      const Comparison* different = certificate.first_difference();
+      EXPECT_TRUE(different) << place << " " << text(wrong) << " went unnoticed";
+      if (different) {
+        std::printf("%-55s %-8s %s: %.1e after %s\n", place.c_str(), text(wrong), different->name.c_str(),
+                    different->error, different->after.c_str());
+      }
+    }
+  }
+  std::printf("%zu reductions, %d mutations\n", reductions.size(), mutations);
+}
+
+}  // namespace
+}  // namespace sluice
