@@ -40,6 +40,13 @@ struct GenerateCommandOptions {
 /// `sluice generate`
 void run_generate(const GenerateCommandOptions& options, Session& session);
 
+struct VerifyOptions {
+  ConfigOptions config;
+  bool json = false;
+};
+/// `sluice verify`. Prints what was compared; throws Error when the layout computes something else than one rank.
+void run_verify(const VerifyOptions& options, Session& session);
+
 struct BenchStepOptions {
   ConfigOptions config;
   int64_t steps = 8;

@@ -99,6 +99,19 @@ void add_generate(CLI::App& app, Command& chosen) {
   });
 }
 
+void add_verify(CLI::App& app, Command& chosen) {
+  CLI::App& command = *app.add_subcommand("verify", "whether a layout computes what one rank computes, in f64");
+  auto options = std::make_shared<VerifyOptions>();
+  add_config_options(command, options->config);
+  command.add_flag("--json", options->json, "one JSON object on standard output");
+  command.footer(
+      "Example: mpirun -np 4 sluice verify --config configs/quickstart.textproto --set mesh.tp=2 "
+      "--set mesh.ep=4");
+  command.callback([&chosen, options] {
+    chosen = [options] { return in_session([&](Session& session) { run_verify(*options, session); }); };
+  });
+}
+
 void add_data_tokenizer(CLI::App& data, Command& chosen) {
   CLI::App& command = *data.add_subcommand("tokenizer", "train a byte-level BPE tokenizer");
   auto options = std::make_shared<DataTokenizerOptions>();
@@ -178,6 +191,7 @@ int run(int argc, char** argv) {
   add_train(app, chosen, startup);
   add_eval(app, chosen);
   add_generate(app, chosen);
+  add_verify(app, chosen);
   add_data(app, chosen);
   add_bench(app, chosen);
   try {

@@ -9,7 +9,6 @@
 namespace sluice {
 namespace {
 
-constexpr int64_t kSteps = 3;
 constexpr double kRelative = 1e-12, kOfGlobalGradient = 1e-15;
 
 double norm(const std::vector<double>& x) {
@@ -132,13 +131,15 @@ Certificate compare(const Evidence& layout, const Evidence& one_rank) {
   return comparer.certificate;
 }
 
-Certificate verify_layout(const TrainConfig& config, ProcessGroup& world, Stream& s, GroupObserver* observer) {
+Certificate verify_layout(const TrainConfig& config, ProcessGroup& world, Stream& s, const EvidenceOptions& options) {
   ENSURE(config.precision() == TrainConfig::F64, "precision=", TrainConfig::Precision_Name(config.precision()),
          ": layouts are compared in F64");
-  const Evidence layout = gather_evidence(config, world, s, kSteps, observer);
+  const Evidence layout = gather_evidence(config, world, s, options);
   if (world.rank() != 0) return {};
   const auto one = make_thread_groups(1);
-  return compare(layout, gather_evidence(one_rank_config(config), *one.front(), s, kSteps));
+  EvidenceOptions unobserved = options;
+  unobserved.observer = nullptr;
+  return compare(layout, gather_evidence(one_rank_config(config), *one.front(), s, unobserved));
 }
 
 }  // namespace sluice

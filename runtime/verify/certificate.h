@@ -34,8 +34,9 @@ TrainConfig one_rank_config(const TrainConfig& config);
 /// anything else's at most 1e-12; counts are equal.
 Certificate compare(const Evidence& layout, const Evidence& one_rank);
 
-/// Trains a validated configuration for three steps in f64 on this layout and, on rank 0, on one rank, and compares.
-/// Rank 0 returns the certificate, the others one without comparisons. Every rank of `world` calls it.
-Certificate verify_layout(const TrainConfig& config, ProcessGroup& world, Stream& s, GroupObserver* observer = nullptr);
+/// Trains a validated configuration, by default for three steps, in f64 on this layout and, on rank 0, on one rank, and
+/// compares. Rank 0 returns the certificate, the others one without comparisons. Every rank of `world` calls it.
+Certificate verify_layout(const TrainConfig& config, ProcessGroup& world, Stream& s,
+                          const EvidenceOptions& options = {});
 
 }  // namespace sluice

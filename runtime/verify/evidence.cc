@@ -93,11 +93,11 @@ std::vector<double> gather(ProcessGroup& world, std::vector<double> own) {
 /// A training run of this rank.
 class Run {
  public:
-  Run(const TrainConfig& config, ProcessGroup& world, Stream& s, GroupObserver* observer)
+  Run(const TrainConfig& config, ProcessGroup& world, Stream& s, const EvidenceOptions& options)
       : config_(config),
         s_(s),
         mesh_(mesh_shape(config), world),
-        last_(observer),
+        last_(options.observer),
         recorder_(last_),
         model_(config.model(), config.optimizer().decay_embeddings(), compute_dtype(config.precision()), mesh_.shape(),
                world.rank()),
@@ -105,6 +105,7 @@ class Run {
                      model_.state),
         step_(config, transformer_, model_, mesh_, s) {
     initialise_parameters(model_.records, static_cast<uint64_t>(config.training().seed()), s, model_.weights);
+    if (options.prepare) options.prepare(model_);
   }
 
   Evidence run(int64_t steps) {
@@ -119,6 +120,11 @@ class Run {
       if (step == 1) gather_first_step(evidence);
     }
     evidence.parameters = gather_parameters(&evidence.copy_distance);
+    const ActivationMemory& memory = step_.memory();
+    for (const Arena* arena : {&memory.kept, &memory.saved, &memory.recompute, &memory.scratch}) {
+      evidence.activation_bytes += arena->high_water_bytes();
+    }
+    mesh_.world().all_reduce({&evidence.activation_bytes, DType::kI64, Device::kCpu, {1}}, ReduceOp::kMax).wait();
     return evidence;
   }
 
@@ -238,9 +244,8 @@ class Run {
 
 }  // namespace
 
-Evidence gather_evidence(const TrainConfig& config, ProcessGroup& world, Stream& s, int64_t steps,
-                         GroupObserver* observer) {
-  return Run(config, world, s, observer).run(steps);
+Evidence gather_evidence(const TrainConfig& config, ProcessGroup& world, Stream& s, const EvidenceOptions& options) {
+  return Run(config, world, s, options).run(options.steps);
 }
 
 }  // namespace sluice

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "configs/train.pb.h"
 #include "kernels/core/stream.h"
 #include "parallel/process_group.h"
+#include "runtime/model_state.h"
 
 namespace sluice {
 
@@ -29,11 +31,18 @@ struct Evidence {
     std::vector<int64_t> expert_counts;  ///< [layers * experts]
   };
   std::vector<Step> steps;
+  int64_t activation_bytes = 0;  ///< high-water mark of the activations' arenas, of the rank that needs most
 };
 
-/// Trains `steps` steps of a validated configuration on made-up documents, the same on every layout, and gathers what
-/// came of it on rank 0. Every rank of `world` calls it. `observer`, if any, sees all calls of the training itself.
-Evidence gather_evidence(const TrainConfig& config, ProcessGroup& world, Stream& s, int64_t steps,
-                         GroupObserver* observer = nullptr);
+/// What a run is made with beside its configuration.
+struct EvidenceOptions {
+  int64_t steps = 3;
+  GroupObserver* observer = nullptr;                   ///< sees all calls of the training itself
+  std::function<void(ModelState&)> prepare = nullptr;  ///< may change the initial weights, on every rank alike
+};
+
+/// Trains a validated configuration on made-up documents, the same on every layout, and gathers what came of it, on
+/// every rank. Every rank of `world` calls it.
+Evidence gather_evidence(const TrainConfig& config, ProcessGroup& world, Stream& s, const EvidenceOptions& options);
 
 }  // namespace sluice

@@ -104,6 +104,30 @@ TEST(Validation, AWorldThatDoesNotFitTheMeshSaysWhatWould) {
   EXPECT_THAT(message, HasSubstr("mesh.dp * mesh.tp = 4 * 1 does not match the 2 ranks"));
 }
 
+TEST(Validation, LayoutsThatDoNotDivideSayWhichSizesWould) {
+  const auto message = [](std::vector<std::string> overrides, int world) {
+    return message_of([&] {
+      TrainConfig config = parse_config(small_config(), "test", overrides);
+      validate_training(config, world);
+    });
+  };
+  EXPECT_THAT(message({"mesh.tp=3"}, 3),
+              HasSubstr("mesh.tp=3 does not divide model.num_attention_heads=4; use one of 1, 2, 4"));
+  EXPECT_THAT(message({"mesh.tp=4"}, 6), HasSubstr("mesh.tp=4 does not divide the 6 ranks that were started"));
+  EXPECT_THAT(message({"mesh.dp=3", "mesh.tp=2"}, 4), HasSubstr("use mpirun -np 6, or mesh.dp=2"));
+  const std::vector<std::string> experts = {"model.moe.num_experts=4", "model.moe.top_k=2",
+                                            "model.moe.moe_intermediate_size=6"};
+  const auto with = [&](std::vector<std::string> mesh, int world) {
+    mesh.insert(mesh.begin(), experts.begin(), experts.end());
+    return message(mesh, world);
+  };
+  EXPECT_THAT(with({"mesh.ep=8"}, 8),
+              HasSubstr("mesh.ep=8 does not divide model.moe.num_experts=4; use one of 1, 2, 4"));
+  EXPECT_THAT(with({"mesh.ep=3"}, 4), HasSubstr("does not divide the 4 ranks; use a product that is one of 1, 2, 4"));
+  EXPECT_THAT(with({"mesh.etp=4"}, 4), HasSubstr("mesh.etp=4 does not divide model.moe.moe_intermediate_size=6"));
+  EXPECT_THAT(message({"model.moe=", "mesh.ep=2"}, 2), HasSubstr("need model.moe"));
+}
+
 TEST(Validation, ThreadsAreTheCoresOfARankUnlessSaid) {
   TrainConfig unsaid = parse_config(small_config(), "test"),
               said = parse_config(small_config(), "test", {"cpu.threads=1"});

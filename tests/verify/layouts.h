@@ -74,7 +74,9 @@ inline Certificate verify_on_threads(const TrainConfig& config, GroupObserver* o
   run_ranks(mesh_shape(config).world(), [&](ProcessGroup& world) {
     ThreadPool pool(1);
     Stream s{Device::kCpu, best_isa(), &pool};
-    Certificate own = verify_layout(config, world, s, world.rank() == 0 ? observer_of_rank_0 : nullptr);
+    EvidenceOptions options;
+    if (world.rank() == 0) options.observer = observer_of_rank_0;
+    Certificate own = verify_layout(config, world, s, options);
     if (world.rank() == 0) certificate = std::move(own);
   });
   return certificate;

@@ -88,7 +88,9 @@ Certificate verify_observed(const TrainConfig& config, const MakeObserver& make)
     ThreadPool pool(1);
     Stream s{Device::kCpu, best_isa(), &pool};
     const auto observer = make();
-    Certificate own = verify_layout(config, world, s, observer.get());
+    EvidenceOptions options;
+    options.observer = observer.get();
+    Certificate own = verify_layout(config, world, s, options);
     if (world.rank() == 0) certificate = std::move(own);
   });
   return certificate;

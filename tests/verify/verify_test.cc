@@ -1,5 +1,5 @@
 #include <cstdlib>
-#include <mutex>
+#include <cstring>
 
 #include "tests/verify/layouts.h"
 
@@ -32,6 +32,46 @@ TEST(RandomLayouts, ThreadGroupsComputeWhatOneRankComputes) {
   for (int i = 0; i < random_layouts(); ++i) expect_certified(random_layout(static_cast<uint64_t>(i)));
 }
 
+/// One step of a layout in f64 and its comparison with one rank.
+struct Trial {
+  Certificate certificate;
+  Evidence evidence;
+};
+Trial try_one_step(const Layout& layout, const std::function<void(ModelState&)>& prepare) {
+  const TrainConfig config = layout_config(layout, {"model.moe.top_k=1", "training.sequence_length=64"});
+  Trial trial;
+  run_ranks(layout.world(), [&](ProcessGroup& world) {
+    ThreadPool pool(1);
+    Stream s{Device::kCpu, best_isa(), &pool};
+    const EvidenceOptions options{1, nullptr, prepare};
+    Evidence evidence = gather_evidence(config, world, s, options);
+    Certificate certificate = verify_layout(config, world, s, options);
+    if (world.rank() == 0) trial = {std::move(certificate), std::move(evidence)};
+  });
+  return trial;
+}
+
+TEST(BoundedMemory, AThreadGroupWhoseTokensAllChooseOneExpertFinishesExactlyWithinItsBudget) {
+  for (const double budget : {1.0, 2.0}) {
+    Layout layout;
+    layout.dp = 8, layout.ep = 8, layout.budget = budget;
+    const Trial even = try_one_step(layout, nullptr);
+    // Equal logits: every token chooses the first expert.
+    const Trial one = try_one_step(layout, [](ModelState& model) {
+      for (BlockTensors& block : model.weight_tensors.blocks) {
+        std::memset(block.mlp.router.data, 0, static_cast<size_t>(block.mlp.router.bytes()));
+      }
+    });
+    EXPECT_TRUE(even.certificate.equal());
+    EXPECT_TRUE(one.certificate.equal());
+    const std::vector<int64_t>& counts = one.evidence.steps[0].expert_counts;
+    EXPECT_EQ(counts[0], 8 * 2 * 64) << "rows of the first expert";
+    EXPECT_EQ(counts[1], 0);
+    EXPECT_LE(one.evidence.activation_bytes,
+              static_cast<int64_t>(budget * static_cast<double>(even.evidence.activation_bytes)));
+  }
+}
+
 /// What rank 0 gathers of a run in f32.
 Evidence train_f32(const Layout& layout, int64_t steps) {
   const TrainConfig config = layout_config(layout, {"precision=F32", "optimizer.lr=1e-3"});
@@ -39,7 +79,9 @@ Evidence train_f32(const Layout& layout, int64_t steps) {
   run_ranks(layout.world(), [&](ProcessGroup& world) {
     ThreadPool pool(1);
     Stream s{Device::kCpu, best_isa(), &pool};
-    Evidence own = gather_evidence(config, world, s, steps);
+    EvidenceOptions options;
+    options.steps = steps;
+    Evidence own = gather_evidence(config, world, s, options);
     if (world.rank() == 0) evidence = std::move(own);
   });
   return evidence;
