@@ -26,8 +26,9 @@ test_preset() {
 run bash launch/setup.sh --tests
 test_preset cpu all
 # The sanitizers see nothing inside MPI, and whole runs are long under them: unit tests only.
+export SLUICE_LAYOUTS=20
 test_preset debug unit_tests -L unit
-test_preset tsan unit_tests -L unit -R '3threads|ThreadGroup|TrainStep|Evaluate|Agree|GradientReducer|ThreadPool|ParallelFor|Prefetcher|DataBuild'
+test_preset tsan unit_tests -L unit -R '3threads|ThreadGroup|TrainStep|Evaluate|Agree|GradientReducer|ThreadPool|ParallelFor|Prefetcher|DataBuild|Mutation'
 # Why a check was skipped, each reason once.
 grep -h '^skipped: ' build/cpu/Testing/Temporary/LastTest.log | sort -u
 echo "$passed passed, $((failed + failed_steps)) failed, $skipped skipped"
