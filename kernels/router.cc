@@ -2,8 +2,9 @@
 
 #include "kernels/core/backend.h"
 
-SLUICE_BACKENDS(void router_forward(Stream& s, Tensor logits, bool normalize, Tensor probs, Tensor lse, Tensor indices,
-                                    Tensor weights, Tensor counts);
+SLUICE_BACKENDS(void router_forward(Stream& s, Tensor logits, Tensor bias, bool normalize, Tensor probs, Tensor lse,
+                                    Tensor indices, Tensor weights, Tensor counts);
+                void update_selection_bias(Stream& s, Tensor counts, double rate, Tensor bias);
                 void router_backward(Stream& s, const RouterGradient& in, Tensor dlogits);
                 void router_sums(Stream& s, Tensor probs, Tensor lse, Tensor prob_sums, Tensor moments);)
 
@@ -16,9 +17,10 @@ void check_experts(int64_t experts) {
 
 }  // namespace
 
-void router_forward(Stream& s, Tensor logits, bool normalize, Tensor probs, Tensor lse, Tensor indices, Tensor weights,
-                    Tensor counts) {
+void router_forward(Stream& s, Tensor logits, Tensor bias, bool normalize, Tensor probs, Tensor lse, Tensor indices,
+                    Tensor weights, Tensor counts) {
   const int64_t tokens = logits.dim(0), experts = logits.dim(1), top_k = indices.dim(1);
+  if (bias) expect("bias", bias, logits.dtype, {experts});
   expect("probs", probs, logits.dtype, {tokens, experts});
   expect("lse", lse, logits.dtype, {tokens});
   expect("indices", indices, DType::kI32, {tokens, top_k});
@@ -26,7 +28,13 @@ void router_forward(Stream& s, Tensor logits, bool normalize, Tensor probs, Tens
   expect("counts", counts, DType::kI64, {experts});
   INVARIANT(top_k >= 1 && top_k <= experts, "indices: top_k = ", top_k, " of ", experts, " experts");
   check_experts(experts);
-  SLUICE_DISPATCH(s, router_forward(s, logits, normalize, probs, lse, indices, weights, counts));
+  SLUICE_DISPATCH(s, router_forward(s, logits, bias, normalize, probs, lse, indices, weights, counts));
+}
+
+void update_selection_bias(Stream& s, Tensor counts, double rate, Tensor bias) {
+  expect("counts", counts, DType::kI64, {counts.dim(0)});
+  expect("bias", bias, bias.dtype, counts.shape);
+  SLUICE_DISPATCH(s, update_selection_bias(s, counts, rate, bias));
 }
 
 void router_backward(Stream& s, const RouterGradient& in, Tensor dlogits) {

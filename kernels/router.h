@@ -7,16 +7,21 @@ namespace sluice {
 /// A row of probabilities must fit into a worker's workspace.
 inline constexpr int64_t kMaxExperts = ThreadPool::kWorkspaceBytes / 8;
 
-/// Softmax top-k routing. Selection is by descending probability, ties to the lower expert.
+/// Softmax top-k routing. Selection is by descending probability plus bias, ties to the lower expert.
 ///   logits   [tokens, experts]  f32 | f64
+///   bias     [experts]          dtype of logits, added for the selection only [wang2024 eq. 2]; empty: 0
 ///   probs    [tokens, experts]  out, softmax over all experts; may alias logits
 ///   lse      [tokens]           out, log-sum-exp of the logits
 ///   indices  [tokens, top_k] i32  out, chosen experts, best first
 ///   weights  [tokens, top_k]    out, dtype of logits: their probabilities, divided by their sum when `normalize`
 ///   counts   [experts] i64      out, tokens of this call that chose each expert
 /// Throws Error on a shape or dtype mismatch or top_k > experts.
-void router_forward(Stream& s, Tensor logits, bool normalize, Tensor probs, Tensor lse, Tensor indices, Tensor weights,
-                    Tensor counts);
+void router_forward(Stream& s, Tensor logits, Tensor bias, bool normalize, Tensor probs, Tensor lse, Tensor indices,
+                    Tensor weights, Tensor counts);
+
+/// Balance without a loss [wang2024 alg. 1]: bias[i] += rate * sign(mean of counts - counts[i]).
+///   counts [experts] i64, bias [experts] in/out f32 | f64
+void update_selection_bias(Stream& s, Tensor counts, double rate, Tensor bias);
 
 /// Gradient of the logits from the weights, the balance loss and the z-loss (paper section 4.1).
 struct RouterGradient {

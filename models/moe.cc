@@ -117,8 +117,8 @@ void route(StepContext& ctx, const ModelConfig& config, int64_t layer, const Mlp
   const ArenaScope scope(ctx.scratch);
   Tensor counts = ctx.scratch.alloc("expert_counts", DType::kI64, {experts});
   linear_forward(ctx.stream, x, p.router, routing.probs);
-  router_forward(ctx.stream, routing.probs, moe.norm_topk_prob(), routing.probs, routing.lse, routing.indices,
-                 routing.weights, counts);
+  router_forward(ctx.stream, routing.probs, p.selection_bias, moe.norm_topk_prob(), routing.probs, routing.lse,
+                 routing.indices, routing.weights, counts);
   const Tensor offsets = ctx.scratch.alloc("expert_offsets", DType::kI64, {experts + 1});
   permute_plan(ctx.stream, routing.indices, counts, offsets, routing.row_of_slot, routing.slot_of_row);
   routing.exchange.plan(ctx.mesh, ctx.kept, counts, ctx.expert_budget);

@@ -42,6 +42,7 @@ std::vector<int64_t> global_shape(const ModelConfig& c, std::string_view name) {
   if (ends_with(name, "k_proj.weight") || ends_with(name, "v_proj.weight")) return {key_width, hidden};
   if (ends_with(name, "o_proj.weight")) return {hidden, query_width};
   if (ends_with(name, "mlp.router.weight")) return {c.moe().num_experts(), hidden};
+  if (ends_with(name, "router.selection_bias")) return {c.moe().num_experts()};
   if (ends_with(name, "experts.gate_up_proj")) {
     return {c.moe().num_experts(), 2 * c.moe().moe_intermediate_size(), hidden};
   }
@@ -151,10 +152,11 @@ ParameterRecord make_record(const ModelConfig& c, const std::string& name, bool 
   r.count = r.shape.count();
   r.stage = stage_of(c, name);
 
-  const bool is_norm = r.global_shape.size() == 1;
+  const bool is_bias = ends_with(name, "selection_bias");
+  const bool is_norm = r.global_shape.size() == 1 && !is_bias;
   const bool is_embedding = name == "model.embed_tokens.weight" || name == "lm_head.weight";
-  r.initialisation = is_norm ? Initialisation::kOnes : Initialisation::kNormal;
-  r.weight_decay = !is_norm && (decay_embeddings || !is_embedding);
+  r.initialisation = is_bias ? Initialisation::kZeros : is_norm ? Initialisation::kOnes : Initialisation::kNormal;
+  r.weight_decay = !is_norm && !is_bias && (decay_embeddings || !is_embedding);
   r.init_std = c.init_std();
   if (c.scale_output_init() && (ends_with(name, "o_proj.weight") || name.find("down_proj") != std::string::npos)) {
     r.init_std /= std::sqrt(2.0 * static_cast<double>(c.num_layers()));

@@ -24,9 +24,10 @@ struct AttentionTensors {
 
 /// Dense feed-forward layer, or the experts of a mixture stacked along the first axis.
 struct MlpTensors {
-  Tensor router;        ///< [experts, hidden]; empty in a dense layer
-  Tensor gate_up_proj;  ///< [2 * width, hidden] or [experts, 2 * width, hidden], gate rows first
-  Tensor down_proj;     ///< [hidden, width] or [experts, hidden, width]
+  Tensor router;          ///< [experts, hidden]; empty in a dense layer
+  Tensor selection_bias;  ///< [experts], without gradient; empty unless the configuration balances by it
+  Tensor gate_up_proj;    ///< [2 * width, hidden] or [experts, 2 * width, hidden], gate rows first
+  Tensor down_proj;       ///< [hidden, width] or [experts, hidden, width]
 };
 
 struct BlockTensors {
@@ -98,6 +99,9 @@ void for_each_parameter(Model& model, const ModelConfig& config, const Visitor& 
     visit(layer + "post_attention_layernorm.weight", block.post_attention_norm);
     if (config.has_moe()) {
       visit(layer + "mlp.router.weight", block.mlp.router);
+      if (config.moe().selection_bias_rate() > 0) {
+        visit(layer + "mlp.router.selection_bias", block.mlp.selection_bias);
+      }
       visit(layer + "mlp.experts.gate_up_proj", block.mlp.gate_up_proj);
       visit(layer + "mlp.experts.down_proj", block.mlp.down_proj);
     } else {

@@ -54,7 +54,7 @@ class MpiGroup : public ProcessGroup {
   }
 
   Event do_all_reduce(Tensor x, ReduceOp op, SumOrder order) override {
-    if (size() == 1 || x.count() == 0) return {};
+    if (x.count() == 0) return {};
     if (order == SumOrder::kNative) return native_all_reduce(x, op);
     if (window_.open()) {
       window_.all_reduce(x.dtype, op, x.count(), bytes_of(x));
@@ -86,7 +86,7 @@ class MpiGroup : public ProcessGroup {
     }
     char* mine = bytes_of(out) + rank() * in.bytes();
     if (mine != in.data) std::memmove(mine, in.data, static_cast<size_t>(in.bytes()));
-    for (int r = 0; r < size() && size() > 1; ++r) {
+    for (int r = 0; r < size(); ++r) {
       do_broadcast({bytes_of(out) + r * in.bytes(), in.dtype, Device::kCpu, {in.count()}}, r);
     }
     return {};
@@ -116,7 +116,6 @@ class MpiGroup : public ProcessGroup {
   }
 
   Event do_broadcast(Tensor x, int root) override {
-    if (size() == 1) return {};
     for_each_piece(x.bytes(),
                    [&](int64_t at, int bytes) { MPI_CALL(MPI_Bcast(bytes_of(x) + at, bytes, MPI_BYTE, root, comm_)); });
     return {};

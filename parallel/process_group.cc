@@ -1,6 +1,17 @@
 #include "parallel/process_group.h"
 
+#include <cstring>
+
 namespace sluice {
+namespace {
+
+/// What a collective does in a group of one.
+Event keep(Tensor in, Tensor out) {
+  if (in.data != out.data && in.bytes() > 0) std::memmove(out.data, in.data, static_cast<size_t>(in.bytes()));
+  return {};
+}
+
+}  // namespace
 
 template <class Body>
 auto ProcessGroup::observed(const char* operation, Tensor in, Tensor out, const Site& site, int64_t bytes_sent,
@@ -14,20 +25,21 @@ auto ProcessGroup::observed(const char* operation, Tensor in, Tensor out, const 
 
 Event ProcessGroup::all_reduce(Tensor x, ReduceOp op, SumOrder order, Site site) {
   return observed("all_reduce", x, x, site, 2 * x.bytes() / size() * (size() - 1),
-                  [&] { return do_all_reduce(x, op, order); });
+                  [&] { return size() == 1 ? Event() : do_all_reduce(x, op, order); });
 }
 
 Event ProcessGroup::reduce_scatter(Tensor in, Tensor out, SumOrder order, Site site) {
   INVARIANT(in.count() == out.count() * size() && in.dtype == out.dtype, "reduce_scatter in group ", name(),
             ": in has ", in.count(), " elements, out ", out.count());
   return observed("reduce_scatter", in, out, site, out.bytes() * (size() - 1),
-                  [&] { return do_reduce_scatter(in, out, order); });
+                  [&] { return size() == 1 ? keep(in, out) : do_reduce_scatter(in, out, order); });
 }
 
 Event ProcessGroup::all_gather(Tensor in, Tensor out, Site site) {
   INVARIANT(out.count() == in.count() * size() && in.dtype == out.dtype, "all_gather in group ", name(), ": in has ",
             in.count(), " elements, out ", out.count());
-  return observed("all_gather", in, out, site, in.bytes() * (size() - 1), [&] { return do_all_gather(in, out); });
+  return observed("all_gather", in, out, site, in.bytes() * (size() - 1),
+                  [&] { return size() == 1 ? keep(in, out) : do_all_gather(in, out); });
 }
 
 Event ProcessGroup::all_to_all(Tensor in, std::span<const int64_t> send_rows, Tensor out,
@@ -41,7 +53,7 @@ Event ProcessGroup::all_to_all(Tensor in, std::span<const int64_t> send_rows, Te
 
 Event ProcessGroup::broadcast(Tensor x, int root, Site site) {
   return observed("broadcast", x, x, site, rank() == root ? x.bytes() * (size() - 1) : 0,
-                  [&] { return do_broadcast(x, root); });
+                  [&] { return size() == 1 ? Event() : do_broadcast(x, root); });
 }
 
 Event ProcessGroup::send(Tensor x, int to, Site site) {

@@ -77,6 +77,7 @@ class ProcessGroup {
  protected:
   ProcessGroup(int rank, int size, std::string name) : rank_(rank), size_(size), name_(std::move(name)) {}
 
+  // In groups of two and more; sizes have been checked.
   virtual Event do_all_reduce(Tensor x, ReduceOp op, SumOrder order) = 0;
   virtual Event do_reduce_scatter(Tensor in, Tensor out, SumOrder order) = 0;
   virtual Event do_all_gather(Tensor in, Tensor out) = 0;

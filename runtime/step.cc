@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/elementwise.h"
+#include "kernels/router.h"
 
 namespace sluice {
 namespace {
@@ -68,9 +69,21 @@ const StepResult& TrainStep::run(Stream& s, int64_t step, double lr, const LossS
   reducer_.finish(s);
   mesh_.world().all_reduce(all_sums_).wait();
   const Optimizer::Result update = optimizer_.update(s, reducer_, lr, step);
+  if (!update.skipped) balance_by_bias(s);
   if (zero_ != ZeroStage::kNone) gather_.start();
   collect(scale, update);
   return result_;
+}
+
+void TrainStep::balance_by_bias(Stream& s) {
+  const double rate = transformer_.config().moe().selection_bias_rate();
+  if (!transformer_.config().has_moe() || rate == 0) return;
+  // The counts are those of all ranks, so every copy moves alike.
+  const int64_t experts = sums_.expert_counts.dim(1);
+  for (size_t i = 0; i < model_.weight_tensors.blocks.size(); ++i) {
+    const Tensor counts = sums_.expert_counts.rows(static_cast<int64_t>(i), 1).reshaped({experts});
+    update_selection_bias(s, counts, rate, model_.weight_tensors.blocks[i].mlp.selection_bias);
+  }
 }
 
 void TrainStep::collect(const LossScale& scale, const Optimizer::Result& update) {

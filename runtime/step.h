@@ -69,6 +69,7 @@ class TrainStep {
     TrainStep& step_;
   };
   void reset_sums(Stream& s);
+  void balance_by_bias(Stream& s);
   void collect(const LossScale& scale, const Optimizer::Result& update);
 
   const Transformer& transformer_;

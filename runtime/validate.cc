@@ -76,6 +76,7 @@ void check_moe(Report& report, const MoeConfig& moe) {
   }
   not_negative(report, "model.moe.balance_coef", moe.balance_coef());
   not_negative(report, "model.moe.z_coef", moe.z_coef());
+  not_negative(report, "model.moe.selection_bias_rate", moe.selection_bias_rate());
 }
 
 void check_model(Report& report, const ModelConfig& m) {

@@ -9,6 +9,10 @@
 namespace sluice::cpu::SLUICE_CPU_NAMESPACE {
 namespace {
 
+/// The largest number.
+template <class T>
+constexpr T kLargest = sizeof(T) == 4 ? T(3.4028234e38) : T(1.7976931348623157e308);
+
 /// The smallest normal number.
 template <class T>
 constexpr T kSmallest = sizeof(T) == 4 ? T(1.17549435e-38) : T(2.2250738585072014e-308);
@@ -40,7 +44,7 @@ struct Candidate {
 template <class T>
 Candidate<T> next_best(const T* probs, int64_t experts, Candidate<T> last) {
   using V = Vector<T>;
-  Candidate<T> best{T(-2), 0};
+  Candidate<T> best{-kLargest<T>, 0};
   const auto bound = typename V::Numbers{} + last.prob;
   const auto bound_at = typename V::Integers{} + last.expert;
   auto most = typename V::Numbers{} + best.prob;
@@ -62,13 +66,19 @@ Candidate<T> next_best(const T* probs, int64_t experts, Candidate<T> last) {
   return best;
 }
 
-/// The top_k largest, best first, ties to the lower index; NaN comes last. `clean` is scratch for a row.
+/// The top_k largest of probs + bias, best first, ties to the lower index; NaN comes last. `score` is scratch for a
+/// row.
 template <class T>
-void choose(const T* probs, int64_t experts, int64_t top_k, T* clean, int32_t* chosen) {
-  for (int64_t i = 0; i < experts; ++i) clean[i] = probs[i] >= 0 ? probs[i] : T(-1);
-  Candidate<T> last{T(2), 0};
+void choose(const T* probs, const T* bias, int64_t experts, int64_t top_k, T* score, int32_t* chosen) {
+  constexpr T kLast = -kLargest<T> / 2;
+  if (bias) {
+    for (int64_t i = 0; i < experts; ++i) score[i] = probs[i] >= 0 ? probs[i] + bias[i] : kLast;
+  } else {
+    for (int64_t i = 0; i < experts; ++i) score[i] = probs[i] >= 0 ? probs[i] : kLast;
+  }
+  Candidate<T> last{kLargest<T>, 0};
   for (int64_t k = 0; k < top_k; ++k) {
-    last = next_best(clean, experts, last);
+    last = next_best(score, experts, last);
     chosen[k] = static_cast<int32_t>(last.expert);
   }
 }
@@ -103,17 +113,18 @@ void backward_row(const RouterGradient& in, const T* dweights, const T* probs, T
 
 }  // namespace
 
-void router_forward(Stream& s, Tensor logits, bool normalize, Tensor probs, Tensor lse, Tensor indices, Tensor weights,
-                    Tensor counts) {
+void router_forward(Stream& s, Tensor logits, Tensor bias, bool normalize, Tensor probs, Tensor lse, Tensor indices,
+                    Tensor weights, Tensor counts) {
   const int64_t tokens = logits.dim(0), experts = logits.dim(1), top_k = indices.dim(1);
   int32_t* chosen = indices.as<int32_t>();
   dispatch_float(logits.dtype, [&]<class T>() {
     parallel_for(s, tokens, 16, [&](int64_t begin, int64_t end, int worker) {
-      T* clean = static_cast<T*>(s.pool->workspace(worker));
+      T* score = static_cast<T*>(s.pool->workspace(worker));
+      const T* added = bias ? bias.as<T>() : nullptr;
       for (int64_t t = begin; t < end; ++t) {
         T* row = probs.as<T>() + t * experts;
         lse.as<T>()[t] = softmax_row(logits.as<T>() + t * experts, row, experts);
-        choose(row, experts, top_k, clean, chosen + t * top_k);
+        choose(row, added, experts, top_k, score, chosen + t * top_k);
         weigh(row, chosen + t * top_k, top_k, normalize, weights.as<T>() + t * top_k);
       }
     });
@@ -121,6 +132,20 @@ void router_forward(Stream& s, Tensor logits, bool normalize, Tensor probs, Tens
   int64_t* n = counts.as<int64_t>();
   for (int64_t e = 0; e < experts; ++e) n[e] = 0;
   for (int64_t i = 0; i < tokens * top_k; ++i) ++n[chosen[i]];
+}
+
+void update_selection_bias(Stream&, Tensor counts, double rate, Tensor bias) {
+  const int64_t experts = counts.count();
+  const int64_t* n = counts.as<int64_t>();
+  int64_t total = 0;
+  for (int64_t e = 0; e < experts; ++e) total += n[e];
+  dispatch_float(bias.dtype, [&]<class T>() {
+    for (int64_t e = 0; e < experts; ++e) {
+      // The mean need not be whole.
+      const int64_t missing = total - n[e] * experts;
+      bias.as<T>()[e] += static_cast<T>(rate) * static_cast<T>((missing > 0) - (missing < 0));
+    }
+  });
 }
 
 void router_backward(Stream& s, const RouterGradient& in, Tensor dlogits) {

@@ -98,7 +98,7 @@ void bench_routing(Stream& s, Buffers& b) {
   Tensor counts = b.make(DType::kI64, {kExperts}), offsets = b.make(DType::kI64, {kExperts + 1});
   Tensor prob_sums = b.make(DType::kF64, {kExperts}), moments = b.make(DType::kF64, {2});
   measure("router forward", logits.count(), 8,
-          [&] { router_forward(s, logits, true, probs, lse, indices, weights, counts); });
+          [&] { router_forward(s, logits, {}, true, probs, lse, indices, weights, counts); });
   const RouterGradient in{dweights, probs, lse, indices, weights, balance, 1e-3, true};
   measure("router backward", logits.count(), 8, [&] { router_backward(s, in, dlogits); });
   measure("router sums", logits.count(), 4, [&] { router_sums(s, probs, lse, prob_sums, moments); });

@@ -38,7 +38,7 @@ class Router : public KernelTest {
  protected:
   TestTensor tensor(Shape shape, uint64_t seed) { return TestTensor(dtype(), shape, test_data(shape.count(), seed)); }
   void forward(Tensor logits, bool normalize, const Routing& r) {
-    router_forward(stream(), logits, normalize, r.probs, r.lse, r.indices, r.weights, r.counts);
+    router_forward(stream(), logits, {}, normalize, r.probs, r.lse, r.indices, r.weights, r.counts);
   }
   RouterGradient gradient(const Routing& r, Tensor dweights, Tensor balance, bool normalize) {
     return {dweights, r.probs, r.lse, r.indices, r.weights, balance, 0.125, normalize};
@@ -70,6 +70,38 @@ TEST_P(Router, ForwardEqualsItsEquation) {
       }
     }
   }
+}
+
+TEST_P(Router, ABiasChangesTheSelectionAndNothingElse) {
+  for (const Size& n : kSizes) {
+    SCOPED_TRACE(concat(n.tokens, " tokens, ", n.experts, " experts, top ", n.top_k));
+    const TestTensor logits = tensor({n.tokens, n.experts}, 1), bias = tensor({n.experts}, 4);
+    const Routing plain(dtype(), n), biased(dtype(), n);
+    forward(logits, true, plain);
+    router_forward(stream(), logits, bias, true, biased.probs, biased.lse, biased.indices, biased.weights,
+                   biased.counts);
+    EXPECT_TRUE(biased.probs.same_bits(plain.probs));
+    EXPECT_TRUE(biased.lse.same_bits(plain.lse));
+    const size_t experts = static_cast<size_t>(n.experts), top_k = static_cast<size_t>(n.top_k);
+    std::vector<double> scores = biased.probs.values();
+    // In the precision of the kernel, so that ties are the same.
+    for (size_t i = 0; i < scores.size(); ++i) {
+      const double sum = scores[i] + bias.values()[i % experts];
+      scores[i] = dtype() == DType::kF32 ? static_cast<double>(static_cast<float>(sum)) : sum;
+    }
+    EXPECT_EQ(biased.chosen(), reference::top_experts(scores, experts, top_k));
+    EXPECT_LE(relative_l2(biased.weights.values(),
+                          reference::router_weights(plain.probs.values(), biased.chosen(), experts, top_k, true)),
+              tolerance(dtype()));
+  }
+}
+
+TEST_P(Router, TheSelectionBiasMovesTowardsBalance) {
+  const TestTensor counts(DType::kI64, {4}), bias(dtype(), {4}, {0.5, 0, -1, 0});
+  const int64_t chosen[] = {10, 5, 0, 5};
+  std::copy(chosen, chosen + 4, Tensor(counts).as<int64_t>());
+  update_selection_bias(stream(), counts, 0.25, bias);
+  EXPECT_EQ(bias.values(), (std::vector<double>{0.25, 0, -0.75, 0}));
 }
 
 TEST_P(Router, GradientEqualsTheComplexStep) {
@@ -130,7 +162,7 @@ TEST_P(Router, ProbsMayOverwriteTheLogits) {
   const Routing r(dtype(), {33, 20, 3});
   forward(logits, true, r);
   forward(logits, true, r);
-  router_forward(stream(), logits, true, logits, r.lse, r.indices, r.weights, r.counts);
+  router_forward(stream(), logits, {}, true, logits, r.lse, r.indices, r.weights, r.counts);
   EXPECT_TRUE(logits.same_bits(r.probs));
 }
 

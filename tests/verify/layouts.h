@@ -22,6 +22,7 @@ struct Layout {
   std::string gate = "ELEMENTWISE";  ///< or HEADWISE, or empty: none
   std::string scope = "MICRO_STEP";
   double init_std = 0.3;  ///< of the router too: large values route unevenly
+  double bias_rate = 0;   ///< of the selection bias
   double budget = 2;      ///< of rows; small values take several passes
   bool tied = false;
   bool recompute = false;
@@ -32,8 +33,8 @@ struct Layout {
 inline std::string layout_text(const Layout& l) {
   return concat("dp", l.dp, "_tp", l.tp, "_ep", l.ep, "_etp", l.etp, "_acc", l.accumulation, "_zero", l.zero,
                 l.moe ? "_moe_" + l.scope : "_dense", "_", l.gate.empty() ? "ungated" : l.gate,
-                l.budget < 1 ? "_passes" : "", l.init_std > 0.5 ? "_uneven" : "", l.tied ? "_tied" : "",
-                l.recompute ? "_recompute" : "");
+                l.bias_rate > 0 ? "_bias" : "", l.budget < 1 ? "_passes" : "", l.init_std > 0.5 ? "_uneven" : "",
+                l.tied ? "_tied" : "", l.recompute ? "_recompute" : "");
 }
 inline std::string layout_name(const testing::TestParamInfo<Layout>& info) { return layout_text(info.param); }
 
@@ -49,6 +50,7 @@ inline TrainConfig layout_config(const Layout& l, const std::vector<std::string>
                                         concat("model.init_std=", l.init_std),
                                         concat("model.tie_word_embeddings=", l.tied ? "true" : "false")};
   if (l.moe) overrides.push_back("model.moe.balance_scope=" + l.scope);
+  if (l.moe) overrides.push_back(concat("model.moe.selection_bias_rate=", l.bias_rate));
   if (!l.moe) overrides.push_back("model.moe=");
   if (!l.gate.empty()) overrides.push_back("model.gates[0]={position: G1 granularity: " + l.gate + "}");
   if (l.recompute) overrides.push_back("training.recompute[0]={first_layer: 0 last_layer: 0}");
@@ -109,6 +111,8 @@ inline std::vector<Layout> chosen_layouts() {
   add([](Layout& l) { l.dp = 2, l.tp = 2, l.ep = 2, l.scope = "GROUP", l.accumulation = 2; });
   add([](Layout& l) { l.dp = 2, l.tp = 2, l.ep = 2, l.scope = "RUNNING", l.accumulation = 2; });
   add([](Layout& l) { l.dp = 2, l.tp = 2, l.ep = 2, l.recompute = true; });
+  add([](Layout& l) { l.dp = 2, l.tp = 2, l.ep = 2, l.bias_rate = 0.01; });
+  add([](Layout& l) { l.dp = 4, l.zero = 1, l.bias_rate = 0.01; });
   return layouts;
 }
 
@@ -131,6 +135,7 @@ inline Layout random_layout(uint64_t seed) {
   l.gate = pick("ELEMENTWISE", "HEADWISE", "");
   l.scope = pick("MICRO_STEP", "MICRO_STEP", "GROUP", "RUNNING");
   l.init_std = pick(0.1, 0.3, 0.7);
+  l.bias_rate = pick(0.0, 0.0, 0.01);
   l.budget = pick(2.0, 2.0, 1.0, 0.3);
   l.tied = pick(0, 1) == 1, l.recompute = pick(0, 0, 1) == 1;
   return l;
