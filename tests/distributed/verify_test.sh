@@ -17,5 +17,6 @@ certify --set mesh.tp=2 --set mesh.ep="$ranks" --set optimizer.zero_stage=1
 certify --set mesh.tp=2 --set mesh.ep=$((ranks / 2)) --set mesh.etp=2 --set optimizer.zero_stage=2
 certify --set mesh.ep="$ranks" --set mesh.expert_budget=0.3
 
-! mpirun -np "$ranks" "$sluice" verify --config configs/quickstart.textproto --set mesh.dp=3 2> build/verify_error.log
-grep -q "does not match the $ranks ranks" build/verify_error.log
+message=$(mpirun -np "$ranks" "$sluice" verify --config configs/quickstart.textproto --set mesh.dp=3 2>&1) &&
+  { echo "a mesh of 3 ranks was accepted"; exit 1; }
+grep -q "does not match the $ranks ranks" <<< "$message" || { echo "no error about the ranks: $message"; exit 1; }

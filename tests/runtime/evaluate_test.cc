@@ -17,7 +17,8 @@ constexpr int64_t kWindow = 12;
 EvaluationResult evaluate_on(int size, const std::string& prefix, int64_t windows_at_a_time, int64_t max_windows) {
   EvaluationResult result;
   run_ranks(size, [&](ProcessGroup& group) {
-    TinyRun run(tiny_config(), *make_thread_groups(1).front());
+    const auto alone = make_thread_groups(1);
+    TinyRun run(tiny_config(), *alone.front());
     const EvaluationData data(prefix, kWindow, run.model().weight_tensors.embed_tokens.dim(0));
     ActivationMemory memory;
     const EvaluationResult mine =
