@@ -18,11 +18,22 @@ namespace {
 
 constexpr int kUserError = 1;
 constexpr int kInternalError = 2;
+constexpr int kHang = 3;
 
 /// What the command line asked for, run once parsing is done; returns the exit code.
 using Command = std::function<int()>;
 
-int exit_code(Fault fault) { return fault == Fault::kUser ? kUserError : kInternalError; }
+int exit_code(Fault fault) {
+  switch (fault) {
+    case Fault::kUser:
+      return kUserError;
+    case Fault::kInternal:
+      return kInternalError;
+    case Fault::kHang:
+      return kHang;
+  }
+  return kInternalError;
+}
 
 /// Runs body(session) on every rank of the job. What all ranks agreed to stop for is said by one of them while the
 /// others wait in the end of MPI.

@@ -32,7 +32,7 @@ void agree(ProcessGroup& group, const Body& body) {
   throw AgreedError(agreed == failed ? message : "", agreed % 2 ? Fault::kInternal : Fault::kUser);
 }
 
-/// Rank 0's string on every rank. Every rank calls it.
-std::string broadcast_string(ProcessGroup& group, std::string text);
+/// The string of `root` on every rank. Every rank calls it.
+std::string broadcast_string(ProcessGroup& group, std::string text, int root = 0);
 
 }  // namespace sluice

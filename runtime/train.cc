@@ -11,6 +11,9 @@
 #include "kernels/peak.h"
 #include "models/count.h"
 #include "parallel/agree.h"
+#include "parallel/observer_list.h"
+#include "parallel/schedule_fingerprint.h"
+#include "parallel/traffic.h"
 #include "runtime/config.h"
 #include "runtime/data/prefetcher.h"
 #include "runtime/evaluate.h"
@@ -111,10 +114,15 @@ class TrainingRun {
 
   void take_step(int64_t step, Prefetcher& prefetcher) {
     const Clock::time_point start = Clock::now();
+    traffic_.reset();
+    fingerprint_.reset();
+    mesh_.observe(&observers_);
     const LossScale scale = loss_scale(step);
     const double lr = learning_rate(config_.optimizer(), training_.steps(), step);
     const StepResult& result =
         train_step_->run(s_, step, lr, scale, [&]() -> const Batch& { return prefetcher.next(); });
+    mesh_.observe(nullptr);
+    fingerprint_.compare(world_);
     StepMetrics metrics = step_metrics(step, lr, scale, result, ms_since(start));
     if (step == 1) {
       startup_.mark("first step");
@@ -146,6 +154,7 @@ class TrainingRun {
     metrics.step_ms = step_ms;
     metrics.tokens_per_s = step_tokens / (step_ms * 1e-3);
     metrics.mfu = metrics.tokens_per_s * flops_per_token_ / peak_flops_;
+    if (world_.size() > 1) metrics.communication_ms = traffic_.total().seconds * 1e3;
     metrics.layers.expert_load_max_over_mean = result.expert_load_max_over_mean;
     metrics.layers.router_entropy = result.router_entropy;
     return metrics;
@@ -192,6 +201,9 @@ class TrainingRun {
   std::unique_ptr<MetricsSink> metrics_;
   ActivationMemory evaluation_memory_;
   double flops_per_token_ = 0, peak_flops_ = 0;
+  TrafficMeter traffic_;
+  ScheduleFingerprint fingerprint_;
+  ObserverList observers_{{&fingerprint_, &traffic_}};
 };
 
 }  // namespace

@@ -7,7 +7,7 @@
 namespace sluice {
 
 /// Whose mistake an Error is; decides the exit code of the program (1 or 2).
-enum class Fault { kUser, kInternal };
+enum class Fault { kUser, kInternal, kHang };
 
 /// The one exception of the project. `what()` is the message alone; the place it was thrown at is kept beside it.
 class Error : public std::runtime_error {

@@ -25,6 +25,9 @@ std::string progress_text(const StepMetrics& metrics, int64_t total_steps, doubl
   std::string text = fmt::format("step {}/{}  loss {:.4f}  lr {:.2e}  grad {:.3f}  {:.0f} tok/s", metrics.step,
                                  total_steps, metrics.loss, metrics.lr, metrics.grad_norm, metrics.tokens_per_s);
   if (metrics.mfu) text += fmt::format("  mfu {:.1f}%", *metrics.mfu * 100);
+  if (metrics.communication_ms) {
+    text += fmt::format("  exchange {:.1f}%", *metrics.communication_ms / metrics.step_ms * 100);
+  }
   text += "  eta " + duration_text(eta_seconds);
   for (const auto& [set, loss] : metrics.eval_loss) text += fmt::format("  eval {} {:.4f}", set, loss);
   return text;

@@ -33,6 +33,7 @@ struct StepMetrics {
   double step_ms = 0;
   double tokens_per_s = 0;                  ///< over all ranks
   std::optional<double> mfu;                ///< model FLOPs over peak, in [0, 1]
+  std::optional<double> communication_ms;   ///< that rank 0 spent inside collective calls, waiting for others included
   std::map<std::string, double> eval_loss;  ///< by data set; empty when the step did not evaluate
   LayerMetrics layers;
 };
@@ -69,6 +70,7 @@ void for_each_scalar(const StepMetrics& metrics, Visit&& visit) {
   offer("step_ms", metrics.step_ms);
   offer("tokens_per_s", metrics.tokens_per_s);
   offer("mfu", metrics.mfu);
+  offer("communication_ms", metrics.communication_ms);
   for (const auto& [set, loss] : metrics.eval_loss) visit("eval_loss." + set, loss);
 }
 
