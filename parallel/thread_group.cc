@@ -125,7 +125,9 @@ class ThreadGroup : public ProcessGroup {
     exchange({in, out, {}}, "all_gather", [&] {
       for (int r = 0; r < size(); ++r) {
         expect_same(in, offer(r).in);
-        copy(offer(r).in, slice(out, r * n, (r + 1) * n));
+        const Tensor place = slice(out, r * n, (r + 1) * n);
+        // Others are reading what lies in its place already.
+        if (place.data != offer(r).in.data) copy(offer(r).in, place);
       }
     });
     return {};

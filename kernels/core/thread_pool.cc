@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <new>
+#include <utility>
 
 #include "kernels/core/error.h"
 
@@ -77,7 +78,9 @@ void ThreadPool::work(int worker) {
       failure = std::current_exception();
     }
     std::lock_guard lock(mutex_);
-    if (failure && !failure_) failure_ = failure;
+    // Moved or forgotten here: a reference given up after the lock would race with who catches it.
+    if (failure && !failure_) failure_ = std::move(failure);
+    failure = nullptr;
     if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) done_.notify_one();
   }
 }
