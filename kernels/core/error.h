@@ -6,7 +6,7 @@
 
 namespace sluice {
 
-/// Whose mistake an Error is; decides the exit code of the program (1 or 2).
+/// Whose mistake an Error is; decides the exit code of the program (1, 2 or, for ranks that are out of step, 3).
 enum class Fault { kUser, kInternal, kHang };
 
 /// The one exception of the project. `what()` is the message alone; the place it was thrown at is kept beside it.
