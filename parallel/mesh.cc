@@ -69,9 +69,7 @@ Mesh::Mesh(const MeshShape& shape, ProcessGroup& world)
 }
 
 void Mesh::observe(GroupObserver* observer) const {
-  for (ProcessGroup* group : {&world_, tp_.get(), dp_.get(), kv_.get(), experts_.get(), edp_.get()}) {
-    group->observe(observer);
-  }
+  for (ProcessGroup* group : groups()) group->observe(observer);
 }
 
 ProcessGroup& Mesh::replicas(Replicas kind) const {

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "parallel/process_group.h"
 
@@ -60,6 +61,11 @@ class Mesh {
   ProcessGroup& edp() const { return *edp_; }          ///< other tokens, same experts
   /// The ranks that hold equal copies of a parameter.
   ProcessGroup& replicas(Replicas kind) const;
+
+  /// All of them, in the same order on every rank.
+  std::vector<ProcessGroup*> groups() const {
+    return {&world_, tp_.get(), dp_.get(), kv_.get(), experts_.get(), edp_.get()};
+  }
 
   /// Shows the calls in all groups to `observer`, which must outlive the mesh; null: to nobody.
   void observe(GroupObserver* observer) const;

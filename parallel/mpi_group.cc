@@ -5,6 +5,7 @@
 
 #include "parallel/combine.h"
 #include "parallel/mpi_call.h"
+#include "parallel/mpi_node_memory.h"
 #include "parallel/mpi_session.h"
 #include "parallel/mpi_window.h"
 
@@ -149,6 +150,10 @@ class MpiGroup : public ProcessGroup {
     MPI_CALL(MPI_Comm_rank(part, &part_rank));
     MPI_CALL(MPI_Comm_size(part, &part_size));
     return std::make_unique<MpiGroup>(part, part_rank, part_size, name, transport_);
+  }
+
+  std::unique_ptr<NodeMemory> share(int64_t bytes) override {
+    return make_mpi_node_memory(comm_, rank(), bytes, transport_);
   }
 
  private:

@@ -5,6 +5,7 @@
 #include <source_location>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "kernels/core/stream.h"
 
@@ -22,6 +23,20 @@ enum class ReduceOp { kSum, kMax };
 using Site = std::source_location;
 
 class ProcessGroup;
+
+/// Memory that the ranks of a group share where they run on one node: a part for each of them, zero at first.
+class NodeMemory {
+ public:
+  virtual ~NodeMemory() = default;
+
+  /// The ranks of the group on this node, ascending; and the part of each, at a cache line's beginning.
+  const std::vector<int>& ranks() const { return ranks_; }
+  void* part(size_t index) const { return parts_[index]; }
+
+ protected:
+  std::vector<int> ranks_;
+  std::vector<void*> parts_;
+};
 
 /// One collective call of a rank, as those see it who watch: the schedule's fingerprint, the watchdog, accounts, tests.
 struct GroupCall {
@@ -70,6 +85,8 @@ class ProcessGroup {
   void barrier(Site site = Site::current());
   /// Splits by color; ranks of a color are ordered by key. Every member calls it. Nobody observes the new group yet.
   virtual std::unique_ptr<ProcessGroup> split(int color, int key, const std::string& name) = 0;
+  /// A part of `bytes` for every rank. Every member calls it, and gives the memory back together with the others.
+  virtual std::unique_ptr<NodeMemory> share(int64_t bytes) = 0;
 
   /// Shows every call of this rank to `observer`, until another or none takes its place.
   void observe(GroupObserver* observer) { observer_ = observer; }

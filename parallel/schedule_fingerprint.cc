@@ -1,27 +1,11 @@
 #include "parallel/schedule_fingerprint.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "parallel/agree.h"
 
 namespace sluice {
 namespace {
-
-const char* file_name(const char* path) {
-  const char* slash = std::strrchr(path, '/');
-  return slash ? slash + 1 : path;
-}
-
-/// FNV-1a over the bytes of a text.
-uint64_t mixed(uint64_t hash, const char* text) {
-  for (; *text; ++text) hash = (hash ^ static_cast<uint8_t>(*text)) * 0x100000001b3;
-  return hash;
-}
-uint64_t mixed(uint64_t hash, uint64_t number) {
-  for (int i = 0; i < 8; ++i) hash = (hash ^ (number >> (8 * i) & 0xff)) * 0x100000001b3;
-  return hash;
-}
 
 std::vector<int64_t> gather(ProcessGroup& world, int64_t own) {
   std::vector<int64_t> all(static_cast<size_t>(world.size()));
@@ -48,28 +32,12 @@ std::string join(const std::vector<int>& ranks) {
 }  // namespace
 
 void ScheduleFingerprint::before(const GroupCall& call) {
-  const bool by_data = std::strcmp(call.operation, "all_to_all") == 0;
-  const Tensor& x = call.in ? call.in : call.out;
-  calls_.push_back(
-      {&call.group, call.operation, by_data ? -1 : call.in.count(), x.dtype, call.site.file_name(), call.site.line()});
-}
-
-std::string ScheduleFingerprint::text(const Call& call) {
-  const std::string count = call.count < 0 ? "" : concat(" of ", call.count, " ", dtype_name(call.dtype));
-  return concat(call.group->name(), ".", call.operation, count, " at ", file_name(call.file), ":", call.line);
-}
-
-int64_t ScheduleFingerprint::hash() const {
-  uint64_t hash = 0xcbf29ce484222325;
-  for (const Call& call : calls_) {
-    hash = mixed(mixed(mixed(hash, call.group->name().c_str()), call.operation), file_name(call.file));
-    hash = mixed(mixed(mixed(hash, static_cast<uint64_t>(call.count)), static_cast<uint64_t>(call.dtype)), call.line);
-  }
-  return static_cast<int64_t>(hash);
+  calls_.push_back(book_.number(call));
+  hash_ = rolled(hash_, book_.kind(calls_.back()).hash);
 }
 
 void ScheduleFingerprint::compare(ProcessGroup& world) const {
-  const std::vector<int64_t> hashes = gather(world, hash());
+  const std::vector<int64_t> hashes = gather(world, static_cast<int64_t>(hash_));
   const int64_t common = most_common(hashes);
   std::vector<int> others;
   for (int rank = 0; rank < world.size(); ++rank) {
@@ -82,7 +50,7 @@ void ScheduleFingerprint::compare(ProcessGroup& world) const {
   std::vector<std::string> of_usual, of_other;
   for (const auto& [rank, calls] : {std::pair{usual, &of_usual}, {others.front(), &of_other}}) {
     std::string lines;
-    for (const Call& call : calls_) lines += text(call) + "\n";
+    for (uint32_t call : calls_) lines += book_.kind(call).text + "\n";
     lines = broadcast_string(world, lines, rank);
     for (size_t begin = 0, end = 0; begin < lines.size(); begin = end + 1) {
       end = lines.find('\n', begin);

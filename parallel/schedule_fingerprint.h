@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "parallel/process_group.h"
+#include "parallel/call_book.h"
 
 namespace sluice {
 
@@ -17,26 +17,20 @@ class ScheduleFingerprint : public GroupObserver {
   void after(const GroupCall&) override {}
 
   /// Forgets the calls so far.
-  void reset() { calls_.clear(); }
+  void reset() {
+    calls_.clear();
+    hash_ = 0;
+  }
 
-  /// Compares the calls since the last reset() on all ranks. Every rank of `world`, which must not be observed
-  /// meanwhile, calls it. When they differ every rank throws AgreedError (Fault::kHang); the message names the ranks
+  /// Compares the calls since the last reset() on all ranks. Every rank of `world` calls it; what it calls
+  /// itself must not be observed. When they differ every rank throws AgreedError (Fault::kHang); the message names the ranks
   /// that are fewer, their first call that differs and what the others called instead.
   void compare(ProcessGroup& world) const;
 
  private:
-  struct Call {
-    const ProcessGroup* group;
-    const char* operation;
-    int64_t count;  ///< -1: depends on the data
-    DType dtype;
-    const char* file;
-    uint32_t line;
-  };
-  static std::string text(const Call& call);
-  int64_t hash() const;
-
-  std::vector<Call> calls_;
+  CallBook book_;
+  std::vector<uint32_t> calls_;  ///< their kinds
+  uint64_t hash_ = 0;
 };
 
 }  // namespace sluice

@@ -18,6 +18,23 @@ struct Offer {
   std::span<const int64_t> send_rows;
 };
 
+struct alignas(64) Line {
+  char bytes[64];
+};
+
+class ThreadMemory : public NodeMemory {
+ public:
+  ThreadMemory(int size, int64_t lines, std::shared_ptr<std::vector<Line>> memory) : memory_(std::move(memory)) {
+    for (int rank = 0; rank < size; ++rank) {
+      ranks_.push_back(rank);
+      parts_.push_back(memory_->data() + rank * lines);
+    }
+  }
+
+ private:
+  std::shared_ptr<std::vector<Line>> memory_;
+};
+
 /// What the ranks of a group share. Every operation is: offer, meet, read the others' offers, meet.
 class Meeting {
  public:
@@ -51,6 +68,16 @@ class Meeting {
     std::shared_ptr<Meeting>& part = parts_[color];
     if (!part) part = std::make_shared<Meeting>(size);
     return part;
+  }
+  /// The memory of all ranks, made by whoever asks first.
+  std::shared_ptr<std::vector<Line>> memory(int64_t lines) {
+    std::lock_guard lock(mutex_);
+    if (!memory_) memory_ = std::make_shared<std::vector<Line>>(static_cast<size_t>(lines));
+    return memory_;
+  }
+  void forget_memory() {
+    std::lock_guard lock(mutex_);
+    memory_.reset();
   }
   void forget_parts() {
     std::lock_guard lock(mutex_);
@@ -86,6 +113,7 @@ class Meeting {
   int64_t round_ = 0;
   bool abandoned_ = false;
   std::map<int, std::shared_ptr<Meeting>> parts_;
+  std::shared_ptr<std::vector<Line>> memory_;
   std::map<std::pair<int, int>, std::deque<std::vector<char>>> mail_;
 };
 
@@ -190,6 +218,16 @@ class ThreadGroup : public ProcessGroup {
     meeting_->meet();
     meeting_->forget_parts();
     return std::make_unique<ThreadGroup>(before, members, name, part);
+  }
+
+  std::unique_ptr<NodeMemory> share(int64_t bytes) override {
+    const int64_t lines = (bytes + 63) / 64;
+    auto memory = meeting_->memory(lines * size());
+    meeting_->meet();
+    meeting_->forget_memory();
+    // Nobody asks for the next before all have forgotten this.
+    meeting_->meet();
+    return std::make_unique<ThreadMemory>(size(), lines, std::move(memory));
   }
 
  private:

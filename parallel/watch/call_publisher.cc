@@ -1,0 +1,84 @@
+#include "parallel/watch/call_publisher.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace sluice {
+namespace {
+
+template <class T>
+void add_one(std::atomic<T>& counter) {
+  counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+}
+
+void copy_text(const std::string& from, char* to, size_t bytes) {
+  const size_t length = std::min(from.size(), bytes - 1);
+  std::memcpy(to, from.data(), length);
+  to[length] = 0;
+}
+
+}  // namespace
+
+void CallPublisher::add(const ProcessGroup& group, int first) {
+  INVARIANT(groups_known_ < WatchSlot::kGroups, "more than ", WatchSlot::kGroups, " groups to watch");
+  WatchSlot::Group& entry = slot_.groups[groups_known_];
+  copy_text(group.name(), entry.name, WatchSlot::kNameBytes);
+  entry.first = first;
+  groups_[groups_known_++] = &group;
+  slot_.groups_known.store(groups_known_, std::memory_order_release);
+}
+
+uint32_t CallPublisher::number(const ProcessGroup& group) const {
+  const auto end = groups_.begin() + groups_known_;
+  const auto at = std::find(groups_.begin(), end, &group);
+  return at == end ? WatchSlot::kGroups : static_cast<uint32_t>(at - groups_.begin());
+}
+
+uint32_t CallPublisher::published_kind(const GroupCall& call) {
+  const uint32_t before = book_.size(), kind = book_.number(call);
+  if (book_.size() > before && kind < WatchSlot::kKinds) {
+    copy_text(book_.kind(kind).text, slot_.kinds[kind], WatchSlot::kTextBytes);
+    slot_.kinds_known.store(kind + 1, std::memory_order_release);
+  }
+  return kind;
+}
+
+void CallPublisher::before(const GroupCall& call) {
+  const uint32_t group = number(call.group);
+  if (group == WatchSlot::kGroups || call.group.size() == 1) return;
+  const uint32_t kind = published_kind(call);
+  hashes_[group] = rolled(hashes_[group], book_.kind(kind).hash);
+  const uint64_t sequence = slot_.groups[group].sequence.load(std::memory_order_relaxed) + 1;
+  WatchSlot::Call& entry = slot_.calls[slot_.started.load(std::memory_order_relaxed) % WatchSlot::kCalls];
+  entry.what.store(WatchSlot::packed(group, std::min(kind, 0xffffffu), place_), std::memory_order_relaxed);
+  entry.sequence.store(sequence, std::memory_order_relaxed);
+  entry.hash.store(hashes_[group], std::memory_order_relaxed);
+  slot_.groups[group].sequence.store(sequence, std::memory_order_release);
+  add_one(slot_.started);
+  moved();
+}
+
+void CallPublisher::after(const GroupCall& call) {
+  if (number(call.group) == WatchSlot::kGroups || call.group.size() == 1) return;
+  add_one(slot_.finished);
+  moved();
+}
+
+void CallPublisher::set_place(uint32_t place) {
+  place_ = place;
+  moved();
+}
+
+void CallPublisher::set_step(int64_t step) {
+  slot_.step.store(step, std::memory_order_relaxed);
+  moved();
+}
+
+void CallPublisher::set_deadline_ms(int64_t deadline) {
+  slot_.deadline_ms.store(deadline, std::memory_order_relaxed);
+  moved();
+}
+
+void CallPublisher::moved() { add_one(slot_.progress); }
+
+}  // namespace sluice

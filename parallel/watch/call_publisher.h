@@ -1,0 +1,41 @@
+#pragma once
+
+#include <array>
+
+#include "parallel/call_book.h"
+#include "parallel/watch/watch_slot.h"
+
+namespace sluice {
+
+/// Writes what the computing thread of a rank does into its slot.
+class CallPublisher : public GroupObserver {
+ public:
+  /// A place that has no name.
+  static constexpr uint32_t kNowhere = 0xffffff;
+
+  explicit CallPublisher(WatchSlot& slot) : slot_(slot) {}
+
+  /// Calls in groups that were not added are not published. `first` is the rank of the world that is rank 0 in `group`.
+  void add(const ProcessGroup& group, int first);
+
+  void before(const GroupCall& call) override;
+  void after(const GroupCall& call) override;
+
+  void set_place(uint32_t place);
+  void set_step(int64_t step);
+  void set_deadline_ms(int64_t deadline);
+
+ private:
+  /// The group's number in the slot; WatchSlot::kGroups when it was not added.
+  uint32_t number(const ProcessGroup& group) const;
+  uint32_t published_kind(const GroupCall& call);
+  void moved();
+
+  WatchSlot& slot_;
+  CallBook book_;
+  std::array<const ProcessGroup*, WatchSlot::kGroups> groups_{};
+  std::array<uint64_t, WatchSlot::kGroups> hashes_{};
+  uint32_t groups_known_ = 0, place_ = kNowhere;
+};
+
+}  // namespace sluice
