@@ -16,24 +16,8 @@
 namespace sluice {
 namespace {
 
-constexpr int kUserError = 1;
-constexpr int kInternalError = 2;
-constexpr int kHang = 3;
-
 /// What the command line asked for, run once parsing is done; returns the exit code.
 using Command = std::function<int()>;
-
-int exit_code(Fault fault) {
-  switch (fault) {
-    case Fault::kUser:
-      return kUserError;
-    case Fault::kInternal:
-      return kInternalError;
-    case Fault::kHang:
-      return kHang;
-  }
-  return kInternalError;
-}
 
 /// Runs body(session) on every rank of the job. What all ranks agreed to stop for is said by one of them while the
 /// others wait in the end of MPI.
@@ -215,7 +199,7 @@ int run(int argc, char** argv) {
       std::this_thread::sleep_for(std::chrono::milliseconds(200));
     else
       std::fprintf(stderr, "error: %s; --help tells more\n", error.what());
-    return kUserError;
+    return exit_code(Fault::kUser);
   }
   try {
     const int code = chosen();
@@ -224,9 +208,9 @@ int run(int argc, char** argv) {
   } catch (const Error& error) {
     fatal(exit_code(error.fault()), error.what());
   } catch (const std::filesystem::filesystem_error& error) {
-    fatal(kUserError, error.what());
+    fatal(exit_code(Fault::kUser), error.what());
   } catch (const std::exception& error) {
-    fatal(kInternalError, error.what());
+    fatal(exit_code(Fault::kInternal), error.what());
   }
 }
 

@@ -17,12 +17,6 @@ constexpr int64_t kPieceBytes = int64_t{1} << 30;
 // What ranks on several nodes reduce at a time.
 constexpr int64_t kSliceBytes = int64_t{2} << 20;
 
-/// Calls body(byte offset, bytes) for pieces of a message.
-template <class Body>
-void for_each_piece(int64_t bytes, const Body& body) {
-  for (int64_t at = 0; at < bytes; at += kPieceBytes) body(at, static_cast<int>(std::min(kPieceBytes, bytes - at)));
-}
-
 char* bytes_of(Tensor t) { return static_cast<char*>(t.data); }
 
 MPI_Datatype mpi_type(DType dtype) {
@@ -41,8 +35,15 @@ MPI_Datatype mpi_type(DType dtype) {
   return MPI_BYTE;
 }
 
-/// A group over an MPI communicator. Reductions and gathers within a node go through shared memory; ordered sums across
-/// nodes exchange slices, so that each is summed in rank order by one rank.
+/// Bytes to or from a rank of the group.
+struct Message {
+  int rank;
+  char* data;
+  int64_t bytes;
+};
+
+/// A group over an MPI communicator. Reductions and gathers within a node go through shared memory; between nodes all
+/// is made of messages whose sizes are checked, since MPI's own collectives do anything at all when counts differ.
 class MpiGroup : public ProcessGroup {
  public:
   MpiGroup(MPI_Comm comm, int rank, int size, const std::string& name, MpiTransport transport)
@@ -63,20 +64,22 @@ class MpiGroup : public ProcessGroup {
     }
     const int64_t element = dtype_bytes(x.dtype), at_a_time = kSliceBytes / element;
     for (int64_t begin = 0; begin < x.count(); begin += at_a_time) {
-      exchange_slices(x.dtype, op, std::min(at_a_time, x.count() - begin), bytes_of(x) + begin * element);
+      all_reduce_slices(x.dtype, op, std::min(at_a_time, x.count() - begin), bytes_of(x) + begin * element);
     }
     return {};
   }
 
-  Event do_reduce_scatter(Tensor in, Tensor out, SumOrder order) override {
-    if (window_.open() && order == SumOrder::kOrdered) {
+  Event do_reduce_scatter(Tensor in, Tensor out, SumOrder) override {
+    if (window_.open()) {
       window_.reduce_scatter(in.dtype, out.count(), bytes_of(in), bytes_of(out));
       return {};
     }
-    buffer_.resize(static_cast<size_t>(in.bytes()));
-    std::memcpy(buffer_.data(), in.data, buffer_.size());
-    do_all_reduce({buffer_.data(), in.dtype, Device::kCpu, {in.count()}}, ReduceOp::kSum, order);
-    std::memcpy(out.data, buffer_.data() + rank() * out.bytes(), static_cast<size_t>(out.bytes()));
+    const int64_t element = dtype_bytes(in.dtype), at_a_time = std::max<int64_t>(kSliceBytes / element / size(), 1);
+    for (int64_t begin = 0; begin < out.count(); begin += at_a_time) {
+      const int64_t n = std::min(at_a_time, out.count() - begin);
+      const auto block = [&](int r) { return Block{bytes_of(in) + (r * out.count() + begin) * element, n * element}; };
+      reduce_blocks(in.dtype, ReduceOp::kSum, block, bytes_of(out) + begin * element);
+    }
     return {};
   }
 
@@ -87,57 +90,52 @@ class MpiGroup : public ProcessGroup {
     }
     char* mine = bytes_of(out) + rank() * in.bytes();
     if (mine != in.data) std::memmove(mine, in.data, static_cast<size_t>(in.bytes()));
-    for (int r = 0; r < size(); ++r) {
-      do_broadcast({bytes_of(out) + r * in.bytes(), in.dtype, Device::kCpu, {in.count()}}, r);
-    }
+    gather_blocks([&](int r) { return Block{bytes_of(out) + r * in.bytes(), in.bytes()}; });
     return {};
   }
 
   Event do_all_to_all(Tensor in, std::span<const int64_t> send_rows, Tensor out,
                       std::span<const int64_t> receive_rows) override {
     const int64_t row_bytes = out.dim(0) ? out.bytes() / out.dim(0) : in.dim(0) ? in.bytes() / in.dim(0) : 0;
-    std::vector<MPI_Request> requests;
-    const auto post = [&](std::span<const int64_t> rows, Tensor t, bool sends) {
-      int64_t at = 0;
+    const auto messages = [&](std::span<const int64_t> rows, Tensor t) {
+      std::vector<Message> list;
+      char* at = bytes_of(t);
       for (int r = 0; r < size(); ++r) {
-        const int64_t bytes = rows[static_cast<size_t>(r)] * row_bytes;
-        for_each_piece(bytes, [&](int64_t offset, int piece) {
-          requests.emplace_back();
-          char* data = bytes_of(t) + at + offset;
-          MPI_CALL(sends ? MPI_Isend(data, piece, MPI_BYTE, r, kTag, comm_, &requests.back())
-                         : MPI_Irecv(data, piece, MPI_BYTE, r, kTag, comm_, &requests.back()));
-        });
-        at += bytes;
+        list.push_back({r, at, rows[static_cast<size_t>(r)] * row_bytes});
+        at += list.back().bytes;
       }
+      return list;
     };
-    post(receive_rows, out, false);
-    post(send_rows, in, true);
-    MPI_CALL(MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE));
+    std::vector<Message> sends = messages(send_rows, in), receives = messages(receive_rows, out);
+    const auto me = static_cast<size_t>(rank());
+    check_received(rank(), sends[me].bytes, receives[me].bytes);
+    if (sends[me].bytes > 0) {
+      std::memcpy(receives[me].data, sends[me].data, static_cast<size_t>(sends[me].bytes));
+    }
+    sends.erase(sends.begin() + rank());
+    receives.erase(receives.begin() + rank());
+    exchange(sends, receives);
     return {};
   }
 
   Event do_broadcast(Tensor x, int root) override {
-    for_each_piece(x.bytes(),
-                   [&](int64_t at, int bytes) { MPI_CALL(MPI_Bcast(bytes_of(x) + at, bytes, MPI_BYTE, root, comm_)); });
+    // A binomial tree: in round k those that have it send it 2^k ranks further.
+    const int place = (rank() - root + size()) % size();
+    const auto message = [&](int to) { return Message{(to + root) % size(), bytes_of(x), x.bytes()}; };
+    for (int step = 1; step < size(); step *= 2) {
+      if (place < step && place + step < size()) exchange({message(place + step)}, {});
+      if (place >= step && place < 2 * step) exchange({}, {message(place - step)});
+    }
     return {};
   }
 
   Event do_send(Tensor x, int to) override {
-    for_each_piece(x.bytes(), [&](int64_t at, int bytes) {
-      MPI_CALL(MPI_Send(bytes_of(x) + at, bytes, MPI_BYTE, to, kTag, comm_));
-    });
+    exchange({{to, bytes_of(x), x.bytes()}}, {});
     return {};
   }
 
   Event do_receive(Tensor x, int from) override {
-    for_each_piece(x.bytes(), [&](int64_t at, int bytes) {
-      MPI_Status status;
-      int got = 0;
-      MPI_CALL(MPI_Recv(bytes_of(x) + at, bytes, MPI_BYTE, from, kTag, comm_, &status));
-      MPI_CALL(MPI_Get_count(&status, MPI_BYTE, &got));
-      INVARIANT(got == bytes, "receive in group ", name(), ": expected ", bytes, " bytes from rank ", from, ", got ",
-                got);
-    });
+    exchange({}, {{from, bytes_of(x), x.bytes()}});
     return {};
   }
 
@@ -161,41 +159,104 @@ class MpiGroup : public ProcessGroup {
 
   Event native_all_reduce(Tensor x, ReduceOp op) {
     const int64_t element = dtype_bytes(x.dtype);
-    for_each_piece(x.bytes(), [&](int64_t at, int bytes) {
+    for (int64_t at = 0; at < x.bytes(); at += kPieceBytes) {
+      const int64_t bytes = std::min(kPieceBytes, x.bytes() - at);
       MPI_CALL(MPI_Allreduce(MPI_IN_PLACE, bytes_of(x) + at, static_cast<int>(bytes / element), mpi_type(x.dtype),
                              op == ReduceOp::kSum ? MPI_SUM : MPI_MAX, comm_));
-    });
+    }
     return {};
   }
 
-  /// An ordered all_reduce of at most kSliceBytes, across nodes: slice r of every rank goes to
-  /// rank r, which adds in rank order; the sums come back.
-  void exchange_slices(DType dtype, ReduceOp op, int64_t n, char* data) {
-    const int64_t element = dtype_bytes(dtype);
-    std::vector<int> bytes(static_cast<size_t>(size())), at(static_cast<size_t>(size()));
-    for (int r = 0; r < size(); ++r) {
-      at[static_cast<size_t>(r)] = static_cast<int>(part_begin(n, r, size()) * element);
-      bytes[static_cast<size_t>(r)] =
-          static_cast<int>((part_begin(n, r + 1, size()) - part_begin(n, r, size())) * element);
+  struct Block {
+    char* data;
+    int64_t bytes;
+  };
+
+  void check_received(int from, int64_t got, int64_t expected) const {
+    if (got == expected) return;
+    throw Error(concat("group ", name(), ": its rank ", from, " sends ", got, " bytes where its rank ", rank(),
+                       " expects ", expected),
+                __FILE__, __LINE__, Fault::kHang);
+  }
+
+  /// Calls body(data, bytes) for the pieces of a message: one at least, so that one side that has nothing is noticed.
+  template <class Body>
+  static void for_each_piece(const Message& message, const Body& body) {
+    for (int64_t at = 0; at == 0 || at < message.bytes; at += kPieceBytes) {
+      body(message.data + at, static_cast<int>(std::min(kPieceBytes, message.bytes - at)));
     }
-    const size_t me = static_cast<size_t>(rank());
-    const int own_bytes = bytes[me];
-    slices_.resize(static_cast<size_t>(own_bytes) * static_cast<size_t>(size()));
-    std::vector<int> same(static_cast<size_t>(size()), own_bytes), slots(static_cast<size_t>(size()));
-    for (int r = 0; r < size(); ++r) slots[static_cast<size_t>(r)] = r * own_bytes;
-    MPI_CALL(MPI_Alltoallv(data, bytes.data(), at.data(), MPI_BYTE, slices_.data(), same.data(), slots.data(), MPI_BYTE,
-                           comm_));
+  }
+
+  /// Sends and receives all at once.
+  void exchange(const std::vector<Message>& sends, const std::vector<Message>& receives) {
+    std::vector<MPI_Request> requests;
+    for (const Message& message : sends) {
+      for_each_piece(message, [&](char* data, int bytes) {
+        requests.emplace_back();
+        MPI_CALL(MPI_Isend(data, bytes, MPI_BYTE, message.rank, kTag, comm_, &requests.back()));
+      });
+    }
+    for (const Message& message : receives) {
+      for_each_piece(message, [&](char* data, int bytes) {
+        // Its size is looked at first: what a message that is too long does to a receive differs between transports.
+        MPI_Message incoming = MPI_MESSAGE_NULL;
+        MPI_Status status;
+        int got = 0;
+        MPI_CALL(MPI_Mprobe(message.rank, kTag, comm_, &incoming, &status));
+        MPI_CALL(MPI_Get_count(&status, MPI_BYTE, &got));
+        check_received(message.rank, got, bytes);
+        requests.emplace_back();
+        MPI_CALL(MPI_Imrecv(data, bytes, MPI_BYTE, &incoming, &requests.back()));
+      });
+    }
+    MPI_CALL(MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE));
+  }
+
+  /// Block r of every rank, as block(r) gives it, goes to rank r, which combines them in rank order into `out`.
+  template <class BlockOf>
+  void reduce_blocks(DType dtype, ReduceOp op, const BlockOf& block, char* out) {
+    const Block own = block(rank());
+    slices_.resize(static_cast<size_t>(own.bytes) * static_cast<size_t>(size()));
+    std::vector<Message> sends, receives;
     std::vector<const void*> terms;
-    for (int r = 0; r < size(); ++r) terms.push_back(slices_.data() + r * own_bytes);
-    combine(dtype, op, own_bytes / element, terms, slices_.data());
-    MPI_CALL(MPI_Allgatherv(slices_.data(), own_bytes, MPI_BYTE, data, bytes.data(), at.data(), MPI_BYTE, comm_));
+    for (int r = 0; r < size(); ++r) {
+      char* slice = slices_.data() + r * own.bytes;
+      terms.push_back(r == rank() ? own.data : slice);
+      if (r == rank()) continue;
+      sends.push_back({r, block(r).data, block(r).bytes});
+      receives.push_back({r, slice, own.bytes});
+    }
+    exchange(sends, receives);
+    combine(dtype, op, own.bytes / dtype_bytes(dtype), terms, out);
+  }
+
+  /// Every rank's own block, as block(rank) gives it, to all others.
+  template <class BlockOf>
+  void gather_blocks(const BlockOf& block) {
+    std::vector<Message> sends, receives;
+    for (int r = 0; r < size(); ++r) {
+      if (r == rank()) continue;
+      sends.push_back({r, block(rank()).data, block(rank()).bytes});
+      receives.push_back({r, block(r).data, block(r).bytes});
+    }
+    exchange(sends, receives);
+  }
+
+  /// An ordered all_reduce of at most kSliceBytes.
+  void all_reduce_slices(DType dtype, ReduceOp op, int64_t n, char* data) {
+    const auto block = [&](int r) {
+      const int64_t begin = part_begin(n, r, size()), end = part_begin(n, r + 1, size());
+      return Block{data + begin * dtype_bytes(dtype), (end - begin) * dtype_bytes(dtype)};
+    };
+    reduce_blocks(dtype, op, block, block(rank()).data);
+    gather_blocks(block);
   }
 
   const int exceptions_at_start_ = std::uncaught_exceptions();
   MPI_Comm comm_;
   MpiTransport transport_;
   MpiWindow window_;
-  std::vector<char> slices_, buffer_;
+  std::vector<char> slices_;
 };
 
 }  // namespace

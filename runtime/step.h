@@ -45,6 +45,9 @@ class TrainStep {
 
   /// Lets `probe` see the micro-steps; null: nobody.
   void set_probe(Probe* probe) { probe_ = probe; }
+  /// Tells `listener` too where the model is: before anything else happens at the beginning of a stage, and after all
+  /// else at its end; null: nobody.
+  void set_listener(StageHooks* listener) { listener_ = listener; }
   /// Waits until this rank has all updated weights that it holds. Every rank of the mesh calls it.
   void wait_for_weights() { gather_.wait_all(); }
 
@@ -60,9 +63,18 @@ class TrainStep {
   class Hooks : public StageHooks {
    public:
     Hooks(Stream& s, TrainStep& step) : s_(s), step_(step) {}
-    void before_forward(int stage) override { step_.gather_.wait(stage); }
-    void before_backward(int stage) override { step_.reducer_.before_backward(s_, stage); }
-    void after_backward(int stage) override { step_.reducer_.after_backward(s_, stage); }
+    void before_forward(int stage) override {
+      if (step_.listener_) step_.listener_->before_forward(stage);
+      step_.gather_.wait(stage);
+    }
+    void before_backward(int stage) override {
+      if (step_.listener_) step_.listener_->before_backward(stage);
+      step_.reducer_.before_backward(s_, stage);
+    }
+    void after_backward(int stage) override {
+      step_.reducer_.after_backward(s_, stage);
+      if (step_.listener_) step_.listener_->after_backward(stage);
+    }
 
    private:
     Stream& s_;
@@ -88,6 +100,7 @@ class TrainStep {
   StepSums sums_;
   StepResult result_;
   Probe* probe_ = nullptr;
+  StageHooks* listener_ = nullptr;
 };
 
 }  // namespace sluice

@@ -5,8 +5,6 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
-#include <optional>
-#include <sys/stat.h>
 
 #include "kernels/peak.h"
 #include "models/count.h"
@@ -19,6 +17,7 @@
 #include "runtime/evaluate.h"
 #include "runtime/metrics/metrics_sink.h"
 #include "runtime/run_data.h"
+#include "runtime/run_watch.h"
 #include "runtime/save.h"
 #include "runtime/schedule.h"
 #include "runtime/step.h"
@@ -49,14 +48,17 @@ void prepare_run_folder(const std::string& run_dir, const TrainConfig& config) {
 /// One training run, from initial weights to the checkpoint at the end.
 class TrainingRun {
  public:
-  TrainingRun(const TrainConfig& config, const std::string& run_dir, const Mesh& mesh, Stream& s, PhaseTimer& startup)
+  TrainingRun(const TrainConfig& config, const std::string& run_dir, const Mesh& mesh, RunWatch& watch, Stream& s,
+              PhaseTimer& startup)
       : config_(config),
         training_(config_.training()),
         run_dir_(run_dir),
         mesh_(mesh),
+        watch_(watch),
         world_(mesh.world()),
         s_(s),
-        startup_(startup) {
+        startup_(startup),
+        step_observers_(observers()) {
     agree(world_, [&] {
       if (world_.rank() == 0) prepare_run_folder(run_dir_, config_);
       data_ = std::make_unique<RunData>(config_);
@@ -69,6 +71,7 @@ class TrainingRun {
     transformer_ =
         std::make_unique<Transformer>(config_.model(), training_, dtype, training_.sequence_length(), model_->state);
     train_step_ = std::make_unique<TrainStep>(config_, *transformer_, *model_, mesh_, s_);
+    train_step_->set_listener(&watch_);
     startup_.mark("model");
     open_metrics();
     startup_.mark("logs");
@@ -91,6 +94,12 @@ class TrainingRun {
     options.tensorboard = config_.logging().tensorboard();
     options.config_text = config_text(config_);
     metrics_ = std::make_unique<MetricsSink>(options);
+  }
+
+  std::vector<GroupObserver*> observers() {
+    std::vector<GroupObserver*> all{&fingerprint_, &traffic_};
+    if (watch_.observer()) all.insert(all.begin(), watch_.observer());
+    return all;
   }
 
   int64_t micro_step_sequences() const { return training_.micro_batch_size() * mesh_.shape().dp; }
@@ -116,12 +125,13 @@ class TrainingRun {
     const Clock::time_point start = Clock::now();
     traffic_.reset();
     fingerprint_.reset();
-    mesh_.observe(&observers_);
+    watch_.set_step(step);
+    mesh_.observe(&step_observers_);
     const LossScale scale = loss_scale(step);
     const double lr = learning_rate(config_.optimizer(), training_.steps(), step);
     const StepResult& result =
         train_step_->run(s_, step, lr, scale, [&]() -> const Batch& { return prefetcher.next(); });
-    mesh_.observe(nullptr);
+    mesh_.observe(watch_.observer());
     fingerprint_.compare(world_);
     StepMetrics metrics = step_metrics(step, lr, scale, result, ms_since(start));
     if (step == 1) {
@@ -129,7 +139,7 @@ class TrainingRun {
       if (world_.rank() == 0) std::fprintf(stderr, "start-up: %s\n", startup_.summary().c_str());
     }
     // First what cannot be had again.
-    if (due(step, config_.checkpoint().every())) save(step);
+    if (due(step, config_.checkpoint().every())) watch_.saving([&] { save(step); });
     if (due(step, config_.data().eval_every())) evaluate(metrics);
     if (!metrics_) return;
     metrics_->step(metrics);
@@ -191,6 +201,7 @@ class TrainingRun {
   const TrainingConfig& training_;
   const std::string run_dir_;
   const Mesh& mesh_;
+  RunWatch& watch_;
   ProcessGroup& world_;
   Stream& s_;
   PhaseTimer& startup_;
@@ -203,7 +214,7 @@ class TrainingRun {
   double flops_per_token_ = 0, peak_flops_ = 0;
   TrafficMeter traffic_;
   ScheduleFingerprint fingerprint_;
-  ObserverList observers_{{&fingerprint_, &traffic_}};
+  ObserverList step_observers_;
 };
 
 }  // namespace
@@ -211,7 +222,12 @@ class TrainingRun {
 void train(const TrainConfig& config, const std::string& run_dir, ProcessGroup& world, Stream& s, PhaseTimer& startup) {
   const Mesh mesh(mesh_shape(config), world);
   startup.mark("groups");
-  TrainingRun(config, run_dir, mesh, s, startup).run();
+  RunWatch watch(config, mesh);
+  watch.guard([&] {
+    mesh.observe(watch.observer());
+    TrainingRun(config, run_dir, mesh, watch, s, startup).run();
+    mesh.observe(nullptr);
+  });
 }
 
 }  // namespace sluice

@@ -244,6 +244,15 @@ void check_optimizer(Report& report, const OptimizerConfig& o, int64_t steps) {
   }
 }
 
+void check_watchdog(Report& report, const WatchdogConfig& watchdog) {
+  const auto within = [&](const char* field, double value) {
+    report.check(value == 0 || (value >= 1 && value <= 1e6), field, "=", value,
+                 " must be 0 or between 1 and 1000000 seconds");
+  };
+  within("watchdog.deadline_s", watchdog.deadline_s());
+  within("watchdog.save_deadline_s", watchdog.save_deadline_s());
+}
+
 void check_data(Report& report, const DataConfig& d) {
   report.check(d.train_size() > 0, "data.train is missing: at least one set {prefix: ...}");
   for (int i = 0; i < d.train_size(); ++i) {
@@ -296,6 +305,7 @@ void validate_training(TrainConfig& config, int world_size, int cores_per_rank) 
   check_training(report, config, mesh_ok);
   check_optimizer(report, config.optimizer(), config.training().steps());
   check_data(report, config.data());
+  check_watchdog(report, config.watchdog());
   report.check(config.logging().every() >= 1, "logging.every=", config.logging().every(), " must be at least 1");
   report.check(config.checkpoint().every() >= 0, "checkpoint.every=", config.checkpoint().every(),
                " must not be negative");

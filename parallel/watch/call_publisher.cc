@@ -47,12 +47,12 @@ void CallPublisher::before(const GroupCall& call) {
   const uint32_t group = number(call.group);
   if (group == WatchSlot::kGroups || call.group.size() == 1) return;
   const uint32_t kind = published_kind(call);
-  hashes_[group] = rolled(hashes_[group], book_.kind(kind).hash);
+  hash_ = rolled(hash_, book_.kind(kind).hash);
   const uint64_t sequence = slot_.groups[group].sequence.load(std::memory_order_relaxed) + 1;
   WatchSlot::Call& entry = slot_.calls[slot_.started.load(std::memory_order_relaxed) % WatchSlot::kCalls];
   entry.what.store(WatchSlot::packed(group, std::min(kind, 0xffffffu), place_), std::memory_order_relaxed);
   entry.sequence.store(sequence, std::memory_order_relaxed);
-  entry.hash.store(hashes_[group], std::memory_order_relaxed);
+  entry.hash.store(hash_, std::memory_order_relaxed);
   slot_.groups[group].sequence.store(sequence, std::memory_order_release);
   add_one(slot_.started);
   moved();
@@ -78,6 +78,8 @@ void CallPublisher::set_deadline_ms(int64_t deadline) {
   slot_.deadline_ms.store(deadline, std::memory_order_relaxed);
   moved();
 }
+
+void CallPublisher::set_failed() { slot_.failed.store(true, std::memory_order_release); }
 
 void CallPublisher::moved() { add_one(slot_.progress); }
 

@@ -24,6 +24,7 @@ class CallPublisher : public GroupObserver {
   void set_place(uint32_t place);
   void set_step(int64_t step);
   void set_deadline_ms(int64_t deadline);
+  void set_failed();
 
  private:
   /// The group's number in the slot; WatchSlot::kGroups when it was not added.
@@ -34,7 +35,7 @@ class CallPublisher : public GroupObserver {
   WatchSlot& slot_;
   CallBook book_;
   std::array<const ProcessGroup*, WatchSlot::kGroups> groups_{};
-  std::array<uint64_t, WatchSlot::kGroups> hashes_{};
+  uint64_t hash_ = 0;
   uint32_t groups_known_ = 0, place_ = kNowhere;
 };
 

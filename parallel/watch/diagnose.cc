@@ -48,9 +48,8 @@ std::string where(const WatchedCall& call, const RankState& state) {
 
 std::string last_seen(const RankState& state) {
   const WatchedCall* call = last_call(state);
-  if (!call) return "it has made no call yet";
-  return concat(in_call(state) ? "it is in " : "its last call was ", where(*call, state), " (call ", call->sequence(),
-                " of the group)");
+  if (!call) return "no call of it is known";
+  return concat(in_call(state) ? "it is in " : "its last call was ", where(*call, state));
 }
 
 /// "; waiting: ranks 0 and 2 in tp.all_reduce ..., for 3.1 s" for all in a call that are not culprits.
@@ -87,78 +86,65 @@ std::optional<Diagnosis> silent_ranks(const States& states) {
   return found(states, culprits, listed(parts));
 }
 
-/// A call in a group, with whom made it.
+/// A call, with whom made it.
 struct MadeCall {
   const RankState* state;
-  const WatchedCall* call;
+  int position;  ///< in its calls
+  const WatchedCall& call() const { return state->calls(position); }
 };
 
-/// How many calls of the group up to `call` this rank made earlier in the same order: what it does out of habit has a
-/// long one.
-int64_t habit(const RankState& state, const WatchedCall& call) {
-  std::vector<const WatchedCall*> calls;
-  for (const WatchedCall& other : state.calls()) {
-    if (other.group() == call.group() && other.sequence() <= call.sequence()) calls.push_back(&other);
-  }
+/// How many calls up to the one at `end` this rank made earlier in the same order: what it does out of habit has a long
+/// one.
+int64_t habit(const RankState& state, int end) {
   int64_t longest = 0;
-  for (size_t end = 0; end + 1 < calls.size(); ++end) {
-    int64_t same = 0;
-    while (same <= static_cast<int64_t>(end) && calls[end - static_cast<size_t>(same)]->text() ==
-                                                    calls[calls.size() - 1 - static_cast<size_t>(same)]->text()) {
-      ++same;
-    }
-    longest = std::max(longest, same);
+  for (int earlier = 0; earlier < end; ++earlier) {
+    int same = 0;
+    while (same <= earlier && state.calls(earlier - same).text() == state.calls(end - same).text()) ++same;
+    longest = std::max<int64_t>(longest, same);
   }
   return longest;
 }
 
-/// The ranks that most others contradict. Between as many, those go against their own habit; without habits, those that
-/// have made fewer calls in the group.
-std::vector<MadeCall> outvoted(const std::vector<MadeCall>& members, const std::vector<MadeCall>& voters) {
+/// Those whose call most others contradict. Between as many, those that go against their own habit; all, if even that
+/// does not tell.
+std::vector<MadeCall> outvoted(const std::vector<MadeCall>& made) {
   std::map<uint64_t, int64_t> votes;
-  for (const MadeCall& voter : voters) ++votes[voter.call->hash()];
-  const auto better = [&](const MadeCall& a, const MadeCall& b) {
-    const auto merit = [&](const MadeCall& m) {
-      int64_t sequence = 0;
-      for (const WatchedGroup& group : m.state->groups()) {
-        if (group.key() == m.call->group()) sequence = group.sequence();
-      }
-      return std::tuple(votes[m.call->hash()], habit(*m.state, *m.call), sequence);
-    };
-    return merit(a) < merit(b);
-  };
-  const MadeCall best = *std::max_element(members.begin(), members.end(), better);
-  std::vector<MadeCall> others;
-  for (const MadeCall& member : members) {
-    if (member.call->hash() != best.call->hash()) others.push_back(member);
+  for (const MadeCall& m : made) ++votes[m.call().hash()];
+  std::vector<std::pair<int64_t, int64_t>> merits;
+  for (const MadeCall& m : made) {
+    merits.emplace_back(votes[m.call().hash()], habit(*m.state, m.position));
   }
-  return others;
+  const size_t best = static_cast<size_t>(std::max_element(merits.begin(), merits.end()) - merits.begin());
+  std::vector<MadeCall> others, equals;
+  for (size_t i = 0; i < made.size(); ++i) {
+    if (made[i].call().hash() == made[best].call().hash()) continue;
+    (merits[i] == merits[best] ? equals : others).push_back(made[i]);
+  }
+  return equals.empty() ? others : made;
 }
 
+/// Ranks make the same calls in the same order, each in its own groups.
 std::optional<Diagnosis> differing_ranks(const States& states) {
-  // By group and place in its order; and by name, as groups of one name make the same calls.
-  std::map<std::pair<std::string, int64_t>, std::vector<MadeCall>> by_group, by_name;
+  std::map<int64_t, std::vector<MadeCall>> by_index;
   for (const RankState* state : states) {
-    for (const WatchedCall& call : state->calls()) {
-      by_group[{call.group(), call.sequence()}].push_back({state, &call});
-      by_name[{call.name(), call.sequence()}].push_back({state, &call});
-    }
+    for (int i = 0; i < state->calls_size(); ++i) by_index[state->calls(i).index()].push_back({state, i});
   }
-  for (const auto& [key, members] : by_group) {
-    const auto differs = [&](const MadeCall& m) { return m.call->hash() != members.front().call->hash(); };
-    if (std::none_of(members.begin(), members.end(), differs)) continue;
-    const std::vector<MadeCall> others = outvoted(members, by_name[{members.front().call->name(), key.second}]);
+  for (const auto& [index, made] : by_index) {
+    const auto differs = [&](const MadeCall& m) { return m.call().hash() != made.front().call().hash(); };
+    if (std::none_of(made.begin(), made.end(), differs)) continue;
     std::vector<int> culprits;
     std::vector<std::string> parts;
-    for (const MadeCall& other : others) {
+    for (const MadeCall& other : outvoted(made)) {
       culprits.push_back(other.state->rank());
-      parts.push_back(who(*other.state) + " called " + where(*other.call, *other.state));
+      parts.push_back(who(*other.state) + " called " + where(other.call(), *other.state));
     }
-    const auto usual = std::find_if(members.begin(), members.end(), [&](const MadeCall& m) {
-      return std::find(culprits.begin(), culprits.end(), m.state->rank()) == culprits.end();
-    });
-    return found(states, culprits, concat(listed(parts), ", where ", numbered({usual->state->rank()}), " called ",
-                                          where(*usual->call, *usual->state), " (call ", key.second, " of the group)"));
+    std::string text = listed(parts);
+    for (const MadeCall& m : made) {
+      if (std::find(culprits.begin(), culprits.end(), m.state->rank()) != culprits.end()) continue;
+      text += concat(", where rank ", m.state->rank(), " called ", where(m.call(), *m.state));
+      break;
+    }
+    return found(states, culprits, text);
   }
   return {};
 }

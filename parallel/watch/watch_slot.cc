@@ -21,6 +21,7 @@ RankState read_slot(const WatchSlot& slot, const std::vector<std::string>& place
   state.set_host(text_of(slot.host, WatchSlot::kHostBytes));
   state.set_deadline_ms(slot.deadline_ms.load(std::memory_order_relaxed));
   state.set_step(slot.step.load(std::memory_order_relaxed));
+  state.set_failed(slot.failed.load(std::memory_order_acquire));
   // A rank that moves on meanwhile shows calls as begun that had not when its counters were read: they are left out.
   state.set_finished(static_cast<int64_t>(slot.finished.load(std::memory_order_acquire)));
   const uint64_t started = slot.started.load(std::memory_order_acquire);
@@ -40,8 +41,8 @@ RankState read_slot(const WatchSlot& slot, const std::vector<std::string>& place
     const size_t group = what >> 48, kind = what >> 24 & 0xffffff, place = what & 0xffffff;
     if (group >= groups) continue;
     WatchedCall* call = state.add_calls();
+    call->set_index(static_cast<int64_t>(i) + 1);
     call->set_group(key_of(slot.groups[group]));
-    call->set_name(text_of(slot.groups[group].name, WatchSlot::kNameBytes));
     call->set_sequence(static_cast<int64_t>(entry.sequence.load(std::memory_order_relaxed)));
     call->set_hash(entry.hash.load(std::memory_order_relaxed));
     call->set_text(kind < kinds ? text_of(slot.kinds[kind], WatchSlot::kTextBytes) : "an unusual call");

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <string>
@@ -33,6 +32,7 @@ struct WatchSlot {
   std::atomic<uint64_t> beats, progress;
   std::atomic<int64_t> deadline_ms, step;
   std::atomic<uint64_t> started, finished;
+  std::atomic<bool> failed;  ///< a call threw
   std::atomic<uint32_t> groups_known, kinds_known;
   Group groups[kGroups];
   char kinds[kKinds][kTextBytes];

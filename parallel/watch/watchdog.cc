@@ -18,10 +18,11 @@ using Clock = std::chrono::steady_clock;
 constexpr int64_t kBeatMs = 100;
 // A longer pause between two beats is one of this process, which says nothing about the others.
 constexpr int64_t kLongestBeatMs = 500;
-constexpr int64_t kReportMs = 300;
 // Until all know what each other's last calls were, and who is silent.
 constexpr int64_t kGraceMs = 1000;
-constexpr int64_t kConnectMs = 20000;
+// For reports to cross, after a rank failed.
+constexpr int64_t kVerdictMs = 1000;
+constexpr int64_t kConnectMs = 5000;
 
 int64_t milliseconds(double seconds) { return static_cast<int64_t>(seconds * 1e3); }
 
@@ -30,6 +31,10 @@ bool due(RankState state) {
   if (state.deadline_ms() == 0) return false;
   state.set_deadline_ms(state.deadline_ms() + kGraceMs);
   return overdue(state);
+}
+
+bool somebody_failed(const std::vector<RankState>& states) {
+  return std::any_of(states.begin(), states.end(), [](const RankState& state) { return state.failed(); });
 }
 
 /// The rank of the world that is rank 0 in the group. Every member calls it.
@@ -61,6 +66,15 @@ Watchdog::Watchdog(const Mesh& mesh, WatchdogOptions options)
   world_.barrier();
   if (static_cast<int>(node.size()) < world_.size()) link_ = std::make_unique<NodeLink>(world_, role_);
   thread_ = std::thread([this] { watch(); });
+  // Nobody goes on before the nodes know each other, or seem not to reach each other.
+  for (int64_t ms = 0; role_ == NodeLink::Role::kSpoke && !connected_ && ms < kConnectMs; ms += kBeatMs / 4) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(kBeatMs / 4));
+  }
+  if (role_ == NodeLink::Role::kSpoke && !connected_) {
+    LOG(ERROR) << "the watchdog of rank " << world_.rank() << " does not reach that of rank 0 by TCP: "
+               << "who holds up the job can be told within a node only";
+  }
+  world_.barrier();
 }
 
 Watchdog::~Watchdog() {
@@ -72,10 +86,9 @@ Watchdog::~Watchdog() {
 
 void Watchdog::set_deadline(double seconds) { publisher_->set_deadline_ms(milliseconds(seconds)); }
 
-std::optional<std::string> Watchdog::explain() const {
-  const std::optional<Diagnosis> diagnosis = diagnose_difference(states_of_node(true));
-  if (!diagnosis) return {};
-  return diagnosis->text;
+void Watchdog::await_verdict() {
+  publisher_->set_failed();
+  std::this_thread::sleep_for(std::chrono::milliseconds(kVerdictMs));
 }
 
 void Watchdog::watch() {
@@ -87,7 +100,7 @@ void Watchdog::watch() {
     const int64_t ms = std::chrono::duration_cast<std::chrono::milliseconds>(now - last).count();
     last = now;
     grow_older(std::min(ms, kLongestBeatMs));
-    if (link_) listen(std::min(ms, kLongestBeatMs));
+    if (link_) listen();
     if (const std::optional<std::string> text = complaint()) {
       options_.report(*text);
       return;
@@ -134,35 +147,30 @@ bool Watchdog::speaks() const {
   return true;
 }
 
-void Watchdog::listen(int64_t ms) {
+void Watchdog::listen() {
   if (role_ == NodeLink::Role::kBystander) return;
   std::vector<RankState> states = states_of_node(false);
-  if (std::any_of(states.begin(), states.end(), overdue)) states = states_of_node(true);
+  const bool trouble = std::any_of(states.begin(), states.end(), overdue) || somebody_failed(known_states(false));
+  if (trouble) states = states_of_node(true);
   for (const NodeReport& report : link_->receive(states)) {
     for (int i = 0; i < report.ranks_size(); ++i) {
       const RankState& state = report.ranks(i);
       if (state.rank() >= 0 && state.rank() < world_.size()) elsewhere_[state.rank()] = {state, i == 0};
     }
+    connected_ = true;
   }
-  if (role_ != NodeLink::Role::kSpoke) return;
-  until_report_ms_ -= ms;
-  if (until_report_ms_ <= 0) {
-    until_report_ms_ = kReportMs;
-    link_->report(states);
-  }
-  if (!elsewhere_.empty() || unanswered_ms_ >= kConnectMs) return;
-  unanswered_ms_ += ms;
-  if (unanswered_ms_ >= kConnectMs) {
-    LOG(ERROR) << "the watchdog of rank " << world_.rank() << " does not reach that of rank 0 by TCP: "
-               << "who holds up the job can be told within a node only";
-  }
+  link_->report(states);
 }
 
 std::optional<std::string> Watchdog::complaint() {
   if (!speaks()) return {};
   const std::vector<RankState> states = known_states(false);
-  if (std::none_of(states.begin(), states.end(), due)) return {};
-  const std::optional<Diagnosis> diagnosis = diagnose(known_states(true), world_.size());
+  std::optional<Diagnosis> diagnosis;
+  if (std::any_of(states.begin(), states.end(), due)) {
+    diagnosis = diagnose(known_states(true), world_.size());
+  } else if (somebody_failed(states)) {
+    diagnosis = diagnose_difference(known_states(true));
+  }
   if (!diagnosis) return {};
   return diagnosis->text;
 }

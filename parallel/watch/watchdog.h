@@ -42,8 +42,9 @@ class Watchdog {
   void set_deadline(double seconds);
   void reset_deadline() { set_deadline(options_.deadline_s); }
 
-  /// After a call failed on this rank: whose calls differ, as far as this node knows.
-  std::optional<std::string> explain() const;
+  /// For a rank whose call failed: gives the watchdogs the time to find out whose calls differ. If they do, one of them
+  /// reports meanwhile.
+  void await_verdict();
 
  private:
   /// Time for which a rank's counters stand still.
@@ -65,7 +66,7 @@ class Watchdog {
   std::vector<RankState> known_states(bool all_calls) const;
   /// Of all ranks of this node that are alive, the lowest speaks.
   bool speaks() const;
-  void listen(int64_t ms);
+  void listen();
   std::optional<std::string> complaint();
 
   const WatchdogOptions options_;
@@ -80,9 +81,8 @@ class Watchdog {
   // Of the watching thread.
   std::vector<Age> ages_;            ///< of the ranks of this node
   std::map<int, Remote> elsewhere_;  ///< by rank
-  int64_t until_report_ms_ = 0, unanswered_ms_ = 0;
   const int exceptions_at_start_;
-  std::atomic<bool> stop_{false};
+  std::atomic<bool> stop_{false}, connected_{false};
   std::thread thread_;
 };
 

@@ -60,8 +60,32 @@ TEST(MpiGroup, AFailingCallThrowsWithTheCallAndMpisText) {
       FAIL() << "nothing was thrown";
     } catch (const Error& error) {
       EXPECT_EQ(error.fault(), Fault::kInternal);
-      EXPECT_THAT(error.what(), HasSubstr("MPI_Send"));
+      EXPECT_THAT(error.what(), HasSubstr("MPI_Isend"));
       EXPECT_THAT(error.what(), HasSubstr("MPI_ERR_RANK"));
+    }
+  }
+}
+
+TEST(MpiGroup, AMessageOfAnotherSizeIsAnErrorThatNamesBothSides) {
+  if (world->size() != 2) GTEST_SKIP() << "for two ranks";
+  // Small ones, whose sending does not wait for the other side.
+  for (const size_t sent : {0, 3, 4}) {
+    for (const size_t expected : {0, 3, 4, 100'000}) {
+      if (sent == expected) continue;
+      const auto group = world->split(0, world->rank(), "pair");
+      std::vector<double> x(sent), y(expected);
+      if (world->rank() == 0) {
+        group->send(view(x), 1).wait();
+        continue;
+      }
+      try {
+        group->receive(view(y), 0).wait();
+        ADD_FAILURE() << "nothing was thrown";
+      } catch (const Error& error) {
+        EXPECT_EQ(error.fault(), Fault::kHang);
+        EXPECT_THAT(error.what(), HasSubstr(concat("group pair: its rank 0 sends ", x.size() * 8, " bytes")));
+        EXPECT_THAT(error.what(), HasSubstr(concat("where its rank 1 expects ", y.size() * 8)));
+      }
     }
   }
 }

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <optional>
+
+#include "configs/train.pb.h"
+#include "parallel/agree.h"
+#include "parallel/stage_hooks.h"
+#include "parallel/watch/watchdog.h"
+
+namespace sluice {
+
+/// The watchdog of a training run; of one rank, or with watchdog.deadline_s=0, nothing is watched.
+class RunWatch : public StageHooks {
+ public:
+  /// Every rank of the mesh calls it. Who holds up the job is told through fatal().
+  RunWatch(const TrainConfig& config, const Mesh& mesh);
+
+  /// To be shown the calls of the run; null when nobody watches.
+  GroupObserver* observer() { return watchdog_ ? &watchdog_->observer() : nullptr; }
+  void set_step(int64_t step);
+  /// Calls body() with the deadline for checkpoints.
+  template <class Body>
+  void saving(const Body& body) {
+    if (watchdog_) watchdog_->set_deadline(save_deadline_s_);
+    body();
+    if (watchdog_) watchdog_->reset_deadline();
+  }
+  /// Runs the job; a call that fails in it may end it with whom to blame rather than with its error.
+  template <class Body>
+  void guard(const Body& body) {
+    try {
+      body();
+    } catch (const AgreedError&) {
+      throw;
+    } catch (const Error& error) {
+      if (watchdog_ && error.fault() != Fault::kUser) watchdog_->await_verdict();
+      throw;
+    }
+  }
+
+  void before_forward(int stage) override;
+  void before_backward(int stage) override;
+  void after_backward(int stage) override;
+
+ private:
+  void at(uint32_t place);
+
+  const double save_deadline_s_;
+  std::optional<Watchdog> watchdog_;
+};
+
+}  // namespace sluice
