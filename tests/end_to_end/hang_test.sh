@@ -4,7 +4,7 @@ set -euo pipefail
 source "$SOURCE/tests/end_to_end/common.sh"
 make_data
 deadline=2
-for ((run = 0; run < 10; ++run)); do
+for ((run = 0; run < 20; ++run)); do
   culprit=$((run % 2)) code=0
   rm -rf run
   mpirun -np 2 "$SLUICE" train --config config.textproto --run run --set training.steps=100000 \
@@ -12,7 +12,7 @@ for ((run = 0; run < 10; ++run)); do
     --set checkpoint.every=50 > job.log 2>&1 &
   job=$!
   for ((i = 0; i < 200; ++i)); do
-    [ "$(wc -l < run/metrics.jsonl 2>/dev/null || echo 0)" -ge 3 ] && break
+    [ -s run/metrics.jsonl ] && [ "$(wc -l < run/metrics.jsonl)" -ge 3 ] && break
     sleep 0.1
   done
   sleep "0.$((RANDOM % 10))"
