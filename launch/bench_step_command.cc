@@ -10,6 +10,7 @@
 #include "models/count.h"
 #include "parallel/traffic.h"
 #include "runtime/step.h"
+#include "runtime/traffic_plan.h"
 #include "runtime/validate.h"
 
 namespace sluice {
@@ -45,13 +46,16 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-/// A line an operation of this rank; averages a step.
-void print_traffic(const TrafficMeter& meter, int64_t steps) {
+/// A line an operation of this rank; averages a step. The plan of all_to_all takes experts for equally popular.
+void print_traffic(const TrafficMeter& meter, const TrafficPlan& plan, int64_t steps) {
   if (meter.by_operation().empty()) return;
-  fmt::print("{:<16} {:<15} {:>8} {:>16} {:>10}\n", "group", "operation", "calls", "bytes sent", "ms");
+  fmt::print("{:<16} {:<15} {:>8} {:>16} {:>16} {:>10}\n", "group", "operation", "calls", "bytes sent", "planned",
+             "ms");
   for (const auto& [operation, traffic] : meter.by_operation()) {
-    fmt::print("{:<16} {:<15} {:>8} {:>16} {:>10.2f}\n", operation.first, operation.second, traffic.calls / steps,
-               traffic.bytes_sent / steps, traffic.seconds * 1e3 / static_cast<double>(steps));
+    const auto planned = plan.find(operation);
+    fmt::print("{:<16} {:<15} {:>8} {:>16} {:>16} {:>10.2f}\n", operation.first, operation.second,
+               traffic.calls / steps, traffic.bytes_sent / steps, planned == plan.end() ? 0 : planned->second,
+               traffic.seconds * 1e3 / static_cast<double>(steps));
   }
 }
 
@@ -81,19 +85,19 @@ void run_bench_step(const BenchStepOptions& options, Session& session) {
   scale.micro_step_tokens = training.micro_batch_size() * mesh.shape().dp * training.sequence_length();
   scale.micro_steps = training.global_batch_size() / (training.micro_batch_size() * mesh.shape().dp);
   TrafficMeter meter;
-  mesh.observe(&meter);
   std::vector<double> seconds;
   double loss = 0;
   for (int64_t i = 1; i <= kWarmUpSteps + options.steps; ++i) {
     if (i == kWarmUpSteps + 1) meter.reset();
     world.barrier();
+    mesh.observe(&meter);
     const auto start = std::chrono::steady_clock::now();
     loss = step.run(s, i, config.optimizer().lr(), scale, [&]() -> const Batch& { return batch; }).losses.lm_loss;
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    mesh.observe(nullptr);
     if (i > kWarmUpSteps) seconds.push_back(elapsed.count());
   }
 
-  mesh.observe(nullptr);
   const double peak = measure_peak_flops(s) * world.size();
   if (world.rank() != 0) return;
   const double tokens = static_cast<double>(scale.step_targets);
@@ -111,7 +115,7 @@ void run_bench_step(const BenchStepOptions& options, Session& session) {
   const double steps = static_cast<double>(options.steps);
   fmt::print(fmt::runtime(form), rate, best, rate * flops / peak, peak / 1e9, flops, loss, isa_name(s.isa),
              traffic.seconds * 1e3 / steps, traffic.bytes_sent / options.steps);
-  if (!options.json) print_traffic(meter, options.steps);
+  if (!options.json) print_traffic(meter, plan_traffic(config), options.steps);
 }
 
 }  // namespace sluice

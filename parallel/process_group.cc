@@ -24,7 +24,7 @@ auto ProcessGroup::observed(const char* operation, Tensor in, Tensor out, const 
 }
 
 Event ProcessGroup::all_reduce(Tensor x, ReduceOp op, SumOrder order, Site site) {
-  return observed("all_reduce", x, x, site, 2 * x.bytes() / size() * (size() - 1),
+  return observed("all_reduce", x, x, site, 2 * x.bytes() * (size() - 1) / size(),
                   [&] { return size() == 1 ? Event() : do_all_reduce(x, op, order); });
 }
 

@@ -23,8 +23,8 @@ class ScheduleFingerprint : public GroupObserver {
   }
 
   /// Compares the calls since the last reset() on all ranks. Every rank of `world` calls it; what it calls
-  /// itself must not be observed. When they differ every rank throws AgreedError (Fault::kHang); the message names the ranks
-  /// that are fewer, their first call that differs and what the others called instead.
+  /// itself must not be observed. When they differ every rank throws AgreedError (Fault::kHang); the message names the
+  /// ranks that are fewer, their first call that differs and what the others called instead.
   void compare(ProcessGroup& world) const;
 
  private:

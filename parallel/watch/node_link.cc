@@ -5,7 +5,6 @@
 #include <net/if.h>
 #include <random>
 #include <sstream>
-
 #include <zmq.hpp>
 
 #include "parallel/agree.h"
@@ -50,7 +49,8 @@ std::vector<std::string> own_addresses() {
 }  // namespace
 
 struct NodeLink::Sockets {
-  explicit Sockets(Role role) : socket(context, role == Role::kHub ? zmq::socket_type::router : zmq::socket_type::dealer) {
+  explicit Sockets(Role role)
+      : socket(context, role == Role::kHub ? zmq::socket_type::router : zmq::socket_type::dealer) {
     socket.set(zmq::sockopt::ipv6, true);
     socket.set(zmq::sockopt::linger, 0);
     socket.set(zmq::sockopt::maxmsgsize, kMostReportBytes);
@@ -74,8 +74,8 @@ NodeLink::NodeLink(ProcessGroup& world, Role role) : role_(role) {
       invitation = random_secret() + " " + bound.substr(bound.rfind(':') + 1);
       for (const std::string& address : own_addresses()) invitation += " " + address;
     } catch (const zmq::error_t& error) {
-      throw Error(concat("the watchdog cannot listen: ", error.what(), "; watchdog.deadline_s=0 does without"), __FILE__,
-                  __LINE__);
+      throw Error(concat("the watchdog cannot listen: ", error.what(), "; watchdog.deadline_s=0 does without"),
+                  __FILE__, __LINE__);
     }
   });
   std::istringstream words(broadcast_string(world, invitation));
@@ -108,7 +108,8 @@ std::vector<NodeReport> NodeLink::receive(const std::vector<RankState>& answer) 
     if (role_ == Role::kHub) sender.copy(message);
     while (message.more()) (void)sockets_->socket.recv(message);
     NodeReport report;
-    if (!report.ParseFromArray(message.data(), static_cast<int>(message.size())) || report.secret() != secret_) continue;
+    if (!report.ParseFromArray(message.data(), static_cast<int>(message.size())) || report.secret() != secret_)
+      continue;
     reports.push_back(std::move(report));
     if (role_ != Role::kHub) continue;
     sockets_->socket.send(sender, zmq::send_flags::sndmore | zmq::send_flags::dontwait);

@@ -9,14 +9,14 @@
 
 namespace sluice {
 
-/// TCP between the first ranks of the nodes and rank 0, beside MPI, so that it still speaks when MPI hangs. Nodes report
-/// to rank 0; rank 0 answers that it is there. Addresses and a secret that opens the door go through MPI at the start.
-/// Afterwards one thread uses it.
+/// TCP between the first ranks of the nodes and rank 0, beside MPI, so that it still speaks when MPI hangs. Nodes
+/// report to rank 0; rank 0 answers that it is there. Addresses and a secret that opens the door go through MPI at the
+/// start. Afterwards one thread uses it.
 class NodeLink {
  public:
   enum class Role {
-    kHub,      ///< rank 0
-    kSpoke,    ///< first rank of another node
+    kHub,    ///< rank 0
+    kSpoke,  ///< first rank of another node
     kBystander,
   };
 

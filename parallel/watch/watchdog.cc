@@ -18,6 +18,8 @@ using Clock = std::chrono::steady_clock;
 constexpr int64_t kBeatMs = 100;
 // A longer pause between two beats is one of this process, which says nothing about the others.
 constexpr int64_t kLongestBeatMs = 500;
+constexpr int64_t kTurnMs = 400;
+constexpr int64_t kQuietMs = 2000;
 // Until all know what each other's last calls were, and who is silent.
 constexpr int64_t kGraceMs = 1000;
 // For reports to cross, after a rank failed.
@@ -93,6 +95,7 @@ void Watchdog::await_verdict() {
 
 void Watchdog::watch() {
   Clock::time_point last = Clock::now();
+  int64_t quiet_ms = 0;
   while (!stop_) {
     std::this_thread::sleep_for(std::chrono::milliseconds(kBeatMs));
     own_slot_->beats.fetch_add(1, std::memory_order_relaxed);
@@ -101,7 +104,12 @@ void Watchdog::watch() {
     last = now;
     grow_older(std::min(ms, kLongestBeatMs));
     if (link_) listen();
+    // A process that was stopped and goes on does not know yet what happened meanwhile.
+    quiet_ms = ms > kGraceMs ? kQuietMs : std::max<int64_t>(0, quiet_ms - ms);
+    if (quiet_ms > 0) continue;
     if (const std::optional<std::string> text = complaint()) {
+      // Several nodes may have found out; who speaks first ends the job.
+      std::this_thread::sleep_for(std::chrono::milliseconds(kTurnMs * std::min(world_.rank(), 5)));
       options_.report(*text);
       return;
     }

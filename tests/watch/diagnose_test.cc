@@ -76,7 +76,8 @@ TEST(Diagnose, TheSilentRankIsNamedWithItsLastCallAndWhoWaits) {
   job.states[2].set_silent_ms(kDeadline);
   EXPECT_THAT(job.culprits(), ElementsAre(2));
   EXPECT_THAT(job.text(), HasSubstr("rank 2 (node, process 102) is silent for 5.0 s: its last call was tp.all_gather"));
-  EXPECT_THAT(job.text(), HasSubstr("; waiting: ranks 0, 1 and 3 in world.barrier, layer 3 forward, step 7, for 5.0 s"));
+  EXPECT_THAT(job.text(),
+              HasSubstr("; waiting: ranks 0, 1 and 3 in world.barrier, layer 3 forward, step 7, for 5.0 s"));
 }
 
 TEST(Diagnose, OfFourRanksTheOneWithAnotherCallIsNamed) {

@@ -14,7 +14,8 @@ using testing::HasSubstr;
 Tensor view(int64_t& x) { return {&x, DType::kI64, Device::kCpu, {1}}; }
 
 /// What the watchdogs of a group of threads report while they run `body`.
-std::vector<std::string> reports(int ranks, double deadline_s, const std::function<void(const Mesh&, Watchdog&)>& body) {
+std::vector<std::string> reports(int ranks, double deadline_s,
+                                 const std::function<void(const Mesh&, Watchdog&)>& body) {
   std::mutex mutex;
   std::vector<std::string> texts;
   const auto rank = [&](ProcessGroup& world) {

@@ -1,0 +1,52 @@
+#include "parallel/traffic.h"
+
+#include <set>
+
+#include <gmock/gmock.h>
+
+#include "runtime/traffic_plan.h"
+#include "tests/runtime/training_fixture.h"
+#include "tests/verify/layouts.h"
+
+namespace sluice {
+namespace {
+
+/// What a rank sends in its second step.
+TrafficPlan measured(const TrainConfig& config, ProcessGroup& world) {
+  TinyRun run(config, world);
+  run.run(1);
+  TrafficMeter meter;
+  run.mesh().observe(&meter);
+  run.run(2);
+  run.mesh().observe(nullptr);
+  TrafficPlan sent;
+  for (const auto& [operation, traffic] : meter.by_operation()) {
+    if (traffic.bytes_sent > 0) sent[operation] = traffic.bytes_sent;
+  }
+  return sent;
+}
+
+class TrafficPlanOf : public testing::TestWithParam<Layout> {};
+
+TEST_P(TrafficPlanOf, AThreadGroupSendsWhatThePlanSaysByteForByte) {
+  // With every expert chosen by every token, shares are equal.
+  std::vector<std::string> more = {"training.steps=2"};
+  if (GetParam().moe) more.push_back("model.moe.top_k=8");
+  const TrainConfig config = layout_config(GetParam(), more);
+  run_ranks(GetParam().world(), [&](ProcessGroup& world) {
+    EXPECT_EQ(measured(config, world), plan_traffic(config, world.rank())) << "rank " << world.rank();
+  });
+}
+
+std::vector<Layout> layouts() {
+  std::vector<Layout> all;
+  std::set<std::string> names;
+  for (uint64_t seed = 0; seed < 60; ++seed) {
+    if (names.insert(layout_text(random_layout(seed))).second) all.push_back(random_layout(seed));
+  }
+  return all;
+}
+INSTANTIATE_TEST_SUITE_P(Random, TrafficPlanOf, testing::ValuesIn(layouts()), layout_name);
+
+}  // namespace
+}  // namespace sluice
