@@ -68,7 +68,7 @@ void ProcessGroup::barrier(Site site) {
   observed("barrier", {}, {}, site, 0, [&] {
     do_barrier();
     return Event();
-  });
+  }).wait();
 }
 
 }  // namespace sluice

@@ -206,7 +206,7 @@ class ThreadGroup : public ProcessGroup {
   std::unique_ptr<ProcessGroup> split(int color, int key, const std::string& name) override {
     int64_t mine[2] = {color, key};
     std::vector<int64_t> all(static_cast<size_t>(2 * size()));
-    all_gather({mine, DType::kI64, Device::kCpu, {2}}, {all.data(), DType::kI64, Device::kCpu, {2 * size()}});
+    all_gather({mine, DType::kI64, Device::kCpu, {2}}, {all.data(), DType::kI64, Device::kCpu, {2 * size()}}).wait();
     int members = 0, before = 0;
     for (int r = 0; r < size(); ++r) {
       const int64_t* other = all.data() + 2 * r;

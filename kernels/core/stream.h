@@ -1,5 +1,9 @@
 #pragma once
 
+#include <functional>
+#include <memory>
+#include <utility>
+
 #include "kernels/core/isa.h"
 #include "kernels/core/tensor.h"
 #include "kernels/core/thread_pool.h"
@@ -16,10 +20,22 @@ struct Stream {
 };
 
 /// Completion of something asynchronous. CPU kernels and blocking collectives return a finished one.
-class Event {
+class [[nodiscard]] Event {
  public:
+  Event() = default;
+  /// Done once `finish` has run, which the first wait() of this event or a copy sees to.
+  explicit Event(std::function<void()> finish)
+      : finish_(std::make_shared<std::function<void()>>(std::move(finish))) {}
+
   /// Blocks until the work is done; may be called again.
-  void wait() {}
+  void wait() {
+    if (!finish_) return;
+    if (*finish_) std::exchange(*finish_, nullptr)();
+    finish_.reset();
+  }
+
+ private:
+  std::shared_ptr<std::function<void()>> finish_;
 };
 
 }  // namespace sluice

@@ -12,6 +12,7 @@
 #include "runtime/config.h"
 #include "runtime/validate.h"
 #include "runtime/verify/certificate.h"
+#include "tests/parallel/late_group.h"
 
 namespace sluice {
 
@@ -73,9 +74,13 @@ inline TrainConfig layout_config(const Layout& l, const std::vector<std::string>
 }
 
 /// verify_layout on ranks as threads.
-inline Certificate verify_on_threads(const TrainConfig& config, GroupObserver* observer_of_rank_0 = nullptr) {
+///   late  results of collective calls are there only when they are waited for
+inline Certificate verify_on_threads(const TrainConfig& config, GroupObserver* observer_of_rank_0 = nullptr,
+                                     bool late = false) {
   Certificate certificate;
-  run_ranks(mesh_shape(config).world(), [&](ProcessGroup& world) {
+  run_ranks(mesh_shape(config).world(), [&](ProcessGroup& threads) {
+    LateGroup late_threads(threads);
+    ProcessGroup& world = late ? late_threads : threads;
     ThreadPool pool(1);
     Stream s{Device::kCpu, best_isa(), &pool};
     EvidenceOptions options;

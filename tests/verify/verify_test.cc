@@ -6,8 +6,8 @@
 namespace sluice {
 namespace {
 
-void expect_certified(const Layout& layout) {
-  const Certificate certificate = verify_on_threads(layout_config(layout));
+void expect_certified(const Layout& layout, bool late = false) {
+  const Certificate certificate = verify_on_threads(layout_config(layout), nullptr, late);
   const Comparison* different = certificate.first_difference();
   if (different) {
     ADD_FAILURE() << layout_text(layout) << ": " << different->name << " differs by " << different->error << " after "
@@ -19,6 +19,8 @@ void expect_certified(const Layout& layout) {
 class VerifiedLayout : public testing::TestWithParam<Layout> {};
 
 TEST_P(VerifiedLayout, ComputesWhatOneRankComputes) { expect_certified(GetParam()); }
+
+TEST_P(VerifiedLayout, WaitsForWhatItUses) { expect_certified(GetParam(), true); }
 
 INSTANTIATE_TEST_SUITE_P(ThreadGroup, VerifiedLayout, testing::ValuesIn(chosen_layouts()), layout_name);
 
