@@ -62,8 +62,8 @@ struct ExpertRows {
 ExpertRows first_half(StepContext& ctx, Arena& arena, const MlpTensors& p, const ExpertExchange& exchange,
                       const ExpertExchange::Pass& pass, Tensor tokens, Tensor weights) {
   ExpertRows rows;
-  rows.x = exchange.dispatch(ctx.stream, arena, ctx.scratch, pass, tokens);
-  rows.weights = exchange.dispatch(ctx.stream, arena, ctx.scratch, pass, weights).reshaped({pass.rows});
+  rows.x = exchange.dispatch(arena, pass, tokens);
+  rows.weights = exchange.dispatch(arena, pass, weights).reshaped({pass.rows});
   rows.gate_up = arena.alloc("gate_up", tokens.dtype, {pass.rows, p.gate_up_proj.dim(1)});
   grouped_linear_forward(ctx.stream, rows.x, p.gate_up_proj, pass.offsets, rows.gate_up);
   return rows;
@@ -177,7 +177,7 @@ void moe_backward(StepContext& ctx, const ModelConfig& config, const MlpTensors&
     if (!kept) own = first_half(ctx, ctx.scratch, p, exchange, pass, tokens, weights);
     if (kept && again) own.x = tokens, own.weights = weights.reshaped({rows});
 
-    const Tensor d_out = exchange.dispatch(ctx.stream, ctx.scratch, ctx.scratch, pass, d_tokens);
+    const Tensor d_out = exchange.dispatch(ctx.scratch, pass, d_tokens);
     const Tensor d_rows = exchange.results(ctx.scratch, pass, returned);
     const Tensor d_row_weights = exchange.results(ctx.scratch, pass, d_sorted_weights);
     experts_backward(ctx, p, pass, own, d_out, d_rows, d_row_weights.reshaped({pass.rows}), grads);

@@ -2,29 +2,16 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "kernels/elementwise.h"
-#include "kernels/permute.h"
 
 namespace sluice {
 namespace {
 
-std::span<int64_t> alloc_counts(Arena& arena, const char* name, int64_t n) {
-  return {arena.alloc(name, DType::kI64, {n}).as<int64_t>(), static_cast<size_t>(n)};
-}
-
-int64_t sum(std::span<const int64_t> values) { return std::accumulate(values.begin(), values.end(), int64_t{0}); }
-
-/// Visits the rows of every destination: visit(rank, their part of `packed`, their place in `sorted`).
-template <class Visit>
-void for_each_destination(const ExpertExchange::Pass& pass, const Visit& visit, Tensor packed, Tensor sorted) {
-  int64_t at = 0;
-  for (size_t rank = 0; rank < pass.send_rows.size(); ++rank) {
-    const int64_t n = pass.send_rows[rank];
-    if (n > 0) visit(rank, packed.rows(at, n), sorted.rows(pass.send_begin[rank], n));
-    at += n;
-  }
+std::span<RowRun> alloc_runs(Arena& arena, const char* name, int64_t n) {
+  static_assert(sizeof(RowRun) % sizeof(int64_t) == 0);
+  constexpr int64_t kWords = sizeof(RowRun) / sizeof(int64_t);
+  return {static_cast<RowRun*>(arena.alloc(name, DType::kI64, {n * kWords}).data), static_cast<size_t>(n)};
 }
 
 /// Overlap of [begin, begin + count) with [from, to).
@@ -94,94 +81,79 @@ int64_t ExpertExchange::first_row_of_rank(int64_t ep) const {
 
 ExpertExchange::Pass ExpertExchange::pass(Arena& arena, int64_t index) const {
   const ProcessGroup& group = mesh_->experts();
-  const MeshShape& shape = mesh_->shape();
+  const int etp = mesh_->shape().etp;
   Pass pass;
   pass.rows = rows(index);
-  pass.send_begin = alloc_counts(arena, "send_begin", group.size());
-  pass.send_rows = alloc_counts(arena, "send_rows", group.size());
-  pass.receive_rows = alloc_counts(arena, "receive_rows", group.size());
+  const std::span<RowRun> sent = alloc_runs(arena, "sent_runs", group.size());
   for (int rank = 0; rank < group.size(); ++rank) {
-    const size_t r = static_cast<size_t>(rank);
-    const Share to = share(rank / shape.etp, group.rank(), index);
-    pass.send_begin[r] = first_row_of_rank(rank / shape.etp) + to.before;
-    pass.send_rows[r] = to.in;
-    pass.receive_rows[r] = share(mesh_->place().ep, rank, index).in;
+    const Share to = share(rank / etp, group.rank(), index);
+    sent[static_cast<size_t>(rank)] = {rank, first_row_of_rank(rank / etp) + to.before, to.in};
   }
-  fill_order(pass, arena, index);
+  pass.sent = sent;
+  fill_received(pass, arena, index);
   return pass;
 }
 
-void ExpertExchange::fill_order(Pass& pass, Arena& arena, int64_t index) const {
+void ExpertExchange::fill_received(Pass& pass, Arena& arena, int64_t index) const {
   const int64_t ranks = mesh_->experts().size(), first_expert = mesh_->place().ep * local_experts_;
   const int64_t from = index * rows_at_a_time_, to = from + rows_at_a_time_;
   pass.offsets = arena.alloc("expert_offsets", DType::kI64, {local_experts_ + 1});
-  pass.to_expert_order = arena.alloc("to_expert_order", DType::kI32, {pass.rows});
-  pass.to_arrival_order = arena.alloc("to_arrival_order", DType::kI32, {pass.rows});
-  // Rows of a sender arrive together, in expert order.
-  const std::span<int64_t> arrival = alloc_counts(arena, "arrival", ranks);
-  for (size_t r = 0, next = 0; r < arrival.size(); ++r) {
-    arrival[r] = static_cast<int64_t>(next);
-    next += static_cast<size_t>(pass.receive_rows[r]);
-  }
+  const std::span<RowRun> received = alloc_runs(arena, "received_runs", local_experts_ * ranks);
   int64_t begin = 0, row = 0;
   for (int64_t e = 0; e < local_experts_; ++e) {
     pass.offsets.as<int64_t>()[e] = row;
     for (int64_t sender = 0; sender < ranks; ++sender) {
       const int64_t rows = count(sender, first_expert + e), taken = overlap(begin, rows, from, to);
-      int64_t& at = arrival[static_cast<size_t>(sender)];
-      for (int64_t i = 0; i < taken; ++i, ++at, ++row) {
-        pass.to_expert_order.as<int32_t>()[row] = static_cast<int32_t>(at);
-        pass.to_arrival_order.as<int32_t>()[at] = static_cast<int32_t>(row);
-      }
+      received[static_cast<size_t>(e * ranks + sender)] = {sender, row, taken};
+      row += taken;
       begin += rows;
     }
   }
   pass.offsets.as<int64_t>()[local_experts_] = row;
+  pass.received = received;
 }
 
-Tensor ExpertExchange::dispatch(Stream& s, Arena& rows_arena, Arena& scratch, const Pass& pass, Tensor sorted,
-                                Site site) const {
-  if (local()) return sorted.rows(pass.send_begin[0], pass.rows);
-  const Tensor rows = rows_arena.alloc("dispatched_rows", sorted.dtype, {pass.rows, sorted.dim(1)});
-  const ArenaScope scope(scratch);
-  const Tensor arrived = scratch.alloc("arrived_rows", sorted.dtype, rows.shape);
-  Tensor send = sorted;
-  if (!sent_in_order()) {
-    send = scratch.alloc("rows_to_send", sorted.dtype, {sum(pass.send_rows), sorted.dim(1)});
-    for_each_destination(
-        pass, [&](size_t, Tensor part, Tensor place) { cast(s, place, part); }, send, sorted);
-  }
-  mesh_->experts().all_to_all(send, pass.send_rows, arrived, pass.receive_rows, site).wait();
-  gather_rows(s, arrived, pass.to_expert_order, 1, rows);
+Tensor ExpertExchange::dispatch(Arena& arena, const Pass& pass, Tensor sorted, Site site) const {
+  if (local()) return sorted.rows(pass.sent[0].begin, pass.rows);
+  const Tensor rows = arena.alloc("dispatched_rows", sorted.dtype, {pass.rows, sorted.dim(1)});
+  mesh_->experts().all_to_all(sorted, pass.sent, rows, pass.received, site).wait();
   return rows;
 }
 
 Tensor ExpertExchange::results(Arena& arena, const Pass& pass, Tensor returned) const {
-  if (local()) return returned.rows(pass.send_begin[0], pass.rows);
+  if (local()) return returned.rows(pass.sent[0].begin, pass.rows);
   return arena.alloc("expert_results", returned.dtype, {pass.rows, returned.dim(1)});
 }
 
 void ExpertExchange::combine(Stream& s, Arena& scratch, const Pass& pass, Tensor rows, Tensor returned,
                              Site site) const {
   if (local()) return;
-  const ArenaScope scope(scratch);
-  const Tensor ordered = scratch.alloc("rows_to_return", rows.dtype, rows.shape);
-  gather_rows(s, rows, pass.to_arrival_order, 1, ordered);
-  if (sent_in_order()) {
-    mesh_->experts().all_to_all(ordered, pass.receive_rows, returned, pass.send_rows, site).wait();
+  ProcessGroup& group = mesh_->experts();
+  if (mesh_->shape().etp == 1) {
+    group.all_to_all(rows, pass.received, returned, pass.sent, site).wait();
     return;
   }
-  const Tensor arrived = scratch.alloc("returned_rows", rows.dtype, {sum(pass.send_rows), returned.dim(1)});
-  mesh_->experts().all_to_all(ordered, pass.receive_rows, arrived, pass.send_rows, site).wait();
-  const auto take = [&](size_t rank, Tensor term, Tensor place) {
-    const bool first = rank % static_cast<size_t>(mesh_->shape().etp) == 0;
+  // A term from every rank that shares an expert, back to back.
+  const ArenaScope scope(scratch);
+  const std::span<RowRun> arriving = alloc_runs(scratch, "arriving_runs", group.size());
+  int64_t all = 0;
+  for (size_t r = 0; r < arriving.size(); ++r) {
+    arriving[r] = {pass.sent[r].rank, all, pass.sent[r].rows};
+    all += pass.sent[r].rows;
+  }
+  const Tensor terms = scratch.alloc("returned_terms", rows.dtype, {all, returned.dim(1)});
+  group.all_to_all(rows, pass.received, terms, arriving, site).wait();
+  for (size_t r = 0; r < arriving.size(); ++r) {
+    if (arriving[r].rows == 0) continue;
+    const Tensor term = terms.rows(arriving[r].begin, arriving[r].rows);
+    const Tensor place = returned.rows(pass.sent[r].begin, pass.sent[r].rows);
+    const bool first = r % static_cast<size_t>(mesh_->shape().etp) == 0;
     if (first) {
       cast(s, term, place);
     } else {
       add(s, place, term, place);
     }
-  };
-  for_each_destination(pass, take, arrived, returned);
+  }
 }
 
 }  // namespace sluice

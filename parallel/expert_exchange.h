@@ -27,23 +27,19 @@ class ExpertExchange {
   /// Whether all rows are of this rank, and nothing moves.
   bool local() const { return mesh_->experts().size() == 1; }
 
-  /// One pass: who sends what, and in which order it lies.
+  /// One pass: who sends what, and where it lies.
   struct Pass {
-    int64_t rows = 0;                 ///< rows taken
-    Tensor offsets;                   ///< [local experts + 1] i64, first row of each
-    std::span<int64_t> send_begin;    ///< [ranks] this rank's rows, sorted by expert, that go to each
-    std::span<int64_t> send_rows;     ///< [ranks]
-    std::span<int64_t> receive_rows;  ///< [ranks]
-    Tensor to_expert_order;           ///< [rows] i32, place on arrival of each row in expert order; empty: the same
-    Tensor to_arrival_order;          ///< [rows] i32, its inverse
+    int64_t rows = 0;                  ///< rows taken
+    Tensor offsets;                    ///< [local experts + 1] i64, first row of each
+    std::span<const RowRun> sent;      ///< of this rank's rows sorted by expert, to each rank of the group
+    std::span<const RowRun> received;  ///< of the rows taken, in expert order: by expert, then by sender
   };
   /// Memory comes from `arena`.
   Pass pass(Arena& arena, int64_t index) const;
 
-  /// sorted [sent rows, width], on the sender -> [pass.rows, width] in expert order, allocated from `rows_arena` unless
+  /// sorted [sent rows, width], on the sender -> [pass.rows, width] in expert order, allocated from `arena` unless
   /// the exchange is local, which gives a view of `sorted`. Every rank of the group calls it.
-  Tensor dispatch(Stream& s, Arena& rows_arena, Arena& scratch, const Pass& pass, Tensor sorted,
-                  Site site = Site::current()) const;
+  Tensor dispatch(Arena& arena, const Pass& pass, Tensor sorted, Site site = Site::current()) const;
 
   /// Where the experts write what combine() takes to `returned`: [pass.rows, width].
   Tensor results(Arena& arena, const Pass& pass, Tensor returned) const;
@@ -65,9 +61,7 @@ class ExpertExchange {
   Share share(int64_t ep, int64_t sender, int64_t pass) const;
   /// First of this rank's rows for the experts of the rank at `ep`.
   int64_t first_row_of_rank(int64_t ep) const;
-  /// Whether what a pass sends lies in the order of its destinations.
-  bool sent_in_order() const { return passes_ == 1 && mesh_->shape().etp == 1; }
-  void fill_order(Pass& pass, Arena& arena, int64_t index) const;
+  void fill_received(Pass& pass, Arena& arena, int64_t index) const;
 
   const Mesh* mesh_ = nullptr;
   Tensor all_counts_;  // [ranks, experts] i64

@@ -5,6 +5,7 @@
 
 #include "parallel/combine.h"
 #include "parallel/mpi_call.h"
+#include "parallel/mpi_channels.h"
 #include "parallel/mpi_node_memory.h"
 #include "parallel/mpi_session.h"
 #include "parallel/mpi_window.h"
@@ -47,11 +48,16 @@ struct Message {
 class MpiGroup : public ProcessGroup {
  public:
   MpiGroup(MPI_Comm comm, int rank, int size, const std::string& name, MpiTransport transport)
-      : ProcessGroup(rank, size, name), comm_(comm), transport_(transport), window_(comm, rank, size, transport) {}
+      : ProcessGroup(rank, size, name),
+        comm_(comm),
+        transport_(transport),
+        window_(comm, rank, size, transport),
+        channels_(comm, rank, size, transport) {}
   ~MpiGroup() override {
     // Freeing is collective, and a rank that fails alone is on its way to fatal(): nobody else would come.
     if (std::uncaught_exceptions() > exceptions_at_start_) return;
     window_.close();
+    channels_.close();
     if (comm_ != MPI_COMM_WORLD) MPI_Comm_free(&comm_);
   }
 
@@ -94,27 +100,37 @@ class MpiGroup : public ProcessGroup {
     return {};
   }
 
-  Event do_all_to_all(Tensor in, std::span<const int64_t> send_rows, Tensor out,
-                      std::span<const int64_t> receive_rows) override {
-    const int64_t row_bytes = out.dim(0) ? out.bytes() / out.dim(0) : in.dim(0) ? in.bytes() / in.dim(0) : 0;
-    const auto messages = [&](std::span<const int64_t> rows, Tensor t) {
-      std::vector<Message> list;
-      char* at = bytes_of(t);
-      for (int r = 0; r < size(); ++r) {
-        list.push_back({r, at, rows[static_cast<size_t>(r)] * row_bytes});
-        at += list.back().bytes;
-      }
-      return list;
-    };
-    std::vector<Message> sends = messages(send_rows, in), receives = messages(receive_rows, out);
-    const auto me = static_cast<size_t>(rank());
-    check_received(rank(), sends[me].bytes, receives[me].bytes);
-    if (sends[me].bytes > 0) {
-      std::memcpy(receives[me].data, sends[me].data, static_cast<size_t>(sends[me].bytes));
+  Event do_all_to_all(Tensor in, std::span<const RowRun> send, Tensor out, std::span<const RowRun> receive) override {
+    if (channels_.open()) {
+      channels_.all_to_all(in, send, out, receive, name());
+      return {};
     }
-    sends.erase(sends.begin() + rank());
-    receives.erase(receives.begin() + rank());
+    const RowStream own_in(in, send, rank()), own_out(out, receive, rank());
+    check_sent(name(), rank(), own_in.left(), rank(), own_out.left());
+    copy(own_in, own_out);
+    std::vector<Message> sends, receives;
+    std::vector<std::vector<char>> packed;  // of what does not lie together
+    std::vector<std::pair<RowStream, const char*>> arriving;
+    packed.reserve(2 * static_cast<size_t>(size()));
+    const auto memory = [&](RowStream& stream, bool sent) {
+      if (stream.together() == stream.left()) return stream.left() ? stream.next() : nullptr;
+      char* bytes = packed.emplace_back(static_cast<size_t>(stream.left())).data();
+      if (sent) {
+        take(stream, bytes, stream.left());
+      } else {
+        arriving.emplace_back(stream, bytes);
+      }
+      return bytes;
+    };
+    for (int r = 0; r < size(); ++r) {
+      if (r == rank()) continue;
+      RowStream from(in, send, r), to(out, receive, r);
+      const int64_t sent = from.left(), expected = to.left();
+      sends.push_back({r, memory(from, true), sent});
+      receives.push_back({r, memory(to, false), expected});
+    }
     exchange(sends, receives);
+    for (auto& [stream, bytes] : arriving) put(bytes, stream, stream.left());
     return {};
   }
 
@@ -172,13 +188,6 @@ class MpiGroup : public ProcessGroup {
     int64_t bytes;
   };
 
-  void check_received(int from, int64_t got, int64_t expected) const {
-    if (got == expected) return;
-    throw Error(concat("group ", name(), ": its rank ", from, " sends ", got, " bytes where its rank ", rank(),
-                       " expects ", expected),
-                __FILE__, __LINE__, Fault::kHang);
-  }
-
   /// Calls body(data, bytes) for the pieces of a message: one at least, so that one side that has nothing is noticed.
   template <class Body>
   static void for_each_piece(const Message& message, const Body& body) {
@@ -204,7 +213,7 @@ class MpiGroup : public ProcessGroup {
         int got = 0;
         MPI_CALL(MPI_Mprobe(message.rank, kTag, comm_, &incoming, &status));
         MPI_CALL(MPI_Get_count(&status, MPI_BYTE, &got));
-        check_received(message.rank, got, bytes);
+        check_sent(name(), message.rank, got, rank(), bytes);
         requests.emplace_back();
         MPI_CALL(MPI_Imrecv(data, bytes, MPI_BYTE, &incoming, &requests.back()));
       });
@@ -256,6 +265,7 @@ class MpiGroup : public ProcessGroup {
   MPI_Comm comm_;
   MpiTransport transport_;
   MpiWindow window_;
+  MpiChannels channels_;
   std::vector<char> slices_;
 };
 

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
-#include <sched.h>
 #include <thread>
 
 #include "parallel/combine.h"
 #include "parallel/mpi_call.h"
+#include "parallel/spin_wait.h"
 
 namespace sluice {
 namespace {
@@ -16,7 +16,6 @@ namespace {
 // microsecond, is small beside its copies.
 constexpr int64_t kPieceBytes = int64_t{256} << 10;
 constexpr int64_t kSlots = 2;
-constexpr int kSpins = 4000;
 
 bool on_one_node(MPI_Comm comm, int size) {
   MPI_Comm node = MPI_COMM_NULL;
@@ -67,13 +66,8 @@ void MpiWindow::meet() {
   ++meetings_;
   arrivals_[rank_].times.store(meetings_, std::memory_order_release);
   for (int r = 0; r < size_; ++r) {
-    for (int spin = 0; arrivals_[r].times.load(std::memory_order_acquire) < meetings_; ++spin) {
-      if (crowded_ || spin > kSpins) {
-        sched_yield();
-      } else {
-        __builtin_ia32_pause();
-      }
-    }
+    SpinWait wait(crowded_);
+    while (arrivals_[r].times.load(std::memory_order_acquire) < meetings_) wait.once();
   }
 }
 

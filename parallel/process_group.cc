@@ -42,13 +42,12 @@ Event ProcessGroup::all_gather(Tensor in, Tensor out, Site site) {
                   [&] { return size() == 1 ? keep(in, out) : do_all_gather(in, out); });
 }
 
-Event ProcessGroup::all_to_all(Tensor in, std::span<const int64_t> send_rows, Tensor out,
-                               std::span<const int64_t> receive_rows, Site site) {
+Event ProcessGroup::all_to_all(Tensor in, std::span<const RowRun> send, Tensor out, std::span<const RowRun> receive,
+                               Site site) {
   int64_t rows = 0;
-  for (int r = 0; r < size(); ++r) rows += r == rank() ? 0 : send_rows[static_cast<size_t>(r)];
+  for (const RowRun& run : send) rows += run.rank == rank() ? 0 : run.rows;
   const int64_t row_bytes = in.dim(0) > 0 ? in.bytes() / in.dim(0) : 0;
-  return observed("all_to_all", in, out, site, rows * row_bytes,
-                  [&] { return do_all_to_all(in, send_rows, out, receive_rows); });
+  return observed("all_to_all", in, out, site, rows * row_bytes, [&] { return do_all_to_all(in, send, out, receive); });
 }
 
 Event ProcessGroup::broadcast(Tensor x, int root, Site site) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/core/stream.h"
+#include "parallel/row_runs.h"
 
 namespace sluice {
 
@@ -75,9 +76,10 @@ class ProcessGroup {
   Event reduce_scatter(Tensor in, Tensor out, SumOrder order = SumOrder::kOrdered, Site site = Site::current());
   /// in [n] -> out [size * n] in rank order. in may be block `rank` of out.
   Event all_gather(Tensor in, Tensor out, Site site = Site::current());
-  /// Rows of `in` in rank order of their destination -> rows of `out` in rank order of their source. The counts are
-  /// rows to and from each rank, known to both sides; zero is allowed.
-  Event all_to_all(Tensor in, std::span<const int64_t> send_rows, Tensor out, std::span<const int64_t> receive_rows,
+  /// Rows of `in` go to the ranks of `send`, rows of `out` come from those of `receive`. What a pair of ranks exchanges
+  /// is one stream, in the order of the runs on either side; both must list as many rows. A rank may be listed often or
+  /// never. `in` and `out` do not overlap.
+  Event all_to_all(Tensor in, std::span<const RowRun> send, Tensor out, std::span<const RowRun> receive,
                    Site site = Site::current());
   Event broadcast(Tensor x, int root, Site site = Site::current());
   Event send(Tensor x, int to, Site site = Site::current());
@@ -98,8 +100,7 @@ class ProcessGroup {
   virtual Event do_all_reduce(Tensor x, ReduceOp op, SumOrder order) = 0;
   virtual Event do_reduce_scatter(Tensor in, Tensor out, SumOrder order) = 0;
   virtual Event do_all_gather(Tensor in, Tensor out) = 0;
-  virtual Event do_all_to_all(Tensor in, std::span<const int64_t> send_rows, Tensor out,
-                              std::span<const int64_t> receive_rows) = 0;
+  virtual Event do_all_to_all(Tensor in, std::span<const RowRun> send, Tensor out, std::span<const RowRun> receive) = 0;
   virtual Event do_broadcast(Tensor x, int root) = 0;
   virtual Event do_send(Tensor x, int to) = 0;
   virtual Event do_receive(Tensor x, int from) = 0;

@@ -15,7 +15,7 @@ namespace {
 /// What one rank shows the others during an operation.
 struct Offer {
   Tensor in, out;
-  std::span<const int64_t> send_rows;
+  std::span<const RowRun> send;
 };
 
 struct alignas(64) Line {
@@ -161,21 +161,13 @@ class ThreadGroup : public ProcessGroup {
     return {};
   }
 
-  Event do_all_to_all(Tensor in, std::span<const int64_t> send_rows, Tensor out,
-                      std::span<const int64_t> receive_rows) override {
-    const int64_t row = out.dim(0) ? out.count() / out.dim(0) : 0;
-    exchange({in, out, send_rows}, "all_to_all", [&] {
-      int64_t to = 0;
+  Event do_all_to_all(Tensor in, std::span<const RowRun> send, Tensor out, std::span<const RowRun> receive) override {
+    exchange({in, out, send}, "all_to_all", [&] {
       for (int r = 0; r < size(); ++r) {
-        const Offer& from = offer(r);
-        const size_t mine = static_cast<size_t>(rank());
-        INVARIANT(from.send_rows[mine] == receive_rows[static_cast<size_t>(r)], "all_to_all: rank ", r, " sends ",
-                  from.send_rows[mine], " rows, expected ", receive_rows[static_cast<size_t>(r)]);
-        int64_t begin = 0;
-        for (size_t before = 0; before < mine; ++before) begin += from.send_rows[before];
-        const int64_t rows = from.send_rows[mine];
-        if (rows > 0) copy(slice(from.in, begin * row, (begin + rows) * row), slice(out, to * row, (to + rows) * row));
-        to += rows;
+        const RowStream from(offer(r).in, offer(r).send, rank()), to(out, receive, r);
+        INVARIANT(from.left() == to.left(), "rank ", r, " sends ", from.left(), " bytes, rank ", rank(), " expects ",
+                  to.left());
+        sluice::copy(from, to);
       }
     });
     return {};

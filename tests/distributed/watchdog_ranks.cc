@@ -85,9 +85,10 @@ class Job {
   }
   void exchange() {
     call(100, [&](int64_t n) {
-      const std::vector<int64_t> rows(static_cast<size_t>(mesh_.experts().size()), n);
+      std::vector<RowRun> runs;
+      for (int r = 0; r < mesh_.experts().size(); ++r) runs.push_back({r, r * n, n});
       const int64_t all = n * mesh_.experts().size();
-      mesh_.experts().all_to_all(tensor(part_, all), rows, tensor(all_, all), rows).wait();
+      mesh_.experts().all_to_all(tensor(part_, all), runs, tensor(all_, all), runs).wait();
     });
   }
 

@@ -53,7 +53,7 @@ void round_trip(const Case& c, ProcessGroup& world) {
   for (int64_t i = 0; i < exchange.passes(); ++i) {
     const ArenaScope scope(scratch);
     const ExpertExchange::Pass pass = exchange.pass(scratch, i);
-    const Tensor rows = exchange.dispatch(s, scratch, scratch, pass, sorted);
+    const Tensor rows = exchange.dispatch(scratch, pass, sorted);
     const Tensor results = exchange.results(scratch, pass, returned);
     for (int64_t r = 0; r < pass.rows; ++r) seen.push_back(rows.as<double>()[r * kWidth]);
     for (int64_t j = 0; j < rows.count(); ++j) results.as<double>()[j] = 2 * rows.as<double>()[j];

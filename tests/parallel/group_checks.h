@@ -62,23 +62,31 @@ inline void check_reduce_scatter_and_all_gather_make_an_all_reduce(ProcessGroup&
   EXPECT_EQ(all, ordered_sum(group.size(), in.size()));
 }
 
-/// Rank r sends (r + d) % 3 rows of two to rank d, each holding {r, d}.
-inline void check_all_to_all_moves_uneven_rows(ProcessGroup& group) {
-  std::vector<int64_t> send_rows, receive_rows;
+/// Rank r sends (r + d) % 3 * n rows of two to rank d, each holding {r, d}: half of them from the beginning of its
+/// rows, where the runs of all ranks lie in order, half from the end. What comes is laid out in one run a rank, last
+/// rank first.
+inline void check_all_to_all_moves_uneven_rows(ProcessGroup& group, int64_t n) {
+  const int size = group.size();
+  std::vector<RowRun> send, receive;
   std::vector<float> in, want;
-  for (int other = 0; other < group.size(); ++other) {
-    const int64_t sent = (group.rank() + other) % 3;
-    send_rows.push_back(sent);
-    receive_rows.push_back(sent);
-    for (int64_t i = 0; i < sent; ++i) {
-      in.insert(in.end(), {float(group.rank()), float(other)});
-      want.insert(want.end(), {float(other), float(group.rank())});
+  int64_t sent = 0, received = 0;
+  for (int half = 0; half < 2; ++half) {
+    for (int other = 0; other < size; ++other) {
+      const int64_t rows = (group.rank() + other) % 3 * n;
+      send.push_back({other, sent, rows});
+      sent += rows;
+      for (int64_t i = 0; i < rows; ++i) in.insert(in.end(), {float(group.rank()), float(other)});
     }
   }
+  for (int other = size - 1; other >= 0; --other) {
+    const int64_t rows = 2 * ((group.rank() + other) % 3) * n;
+    receive.push_back({other, received, rows});
+    received += rows;
+    for (int64_t i = 0; i < rows; ++i) want.insert(want.end(), {float(other), float(group.rank())});
+  }
   std::vector<float> out(want.size());
-  const Shape rows{static_cast<int64_t>(in.size()) / 2, 2};
-  group.all_to_all(view(in).reshaped(rows), send_rows, view(out).reshaped(rows), receive_rows).wait();
-  EXPECT_EQ(out, want);
+  group.all_to_all(view(in).reshaped({sent, 2}), send, view(out).reshaped({received, 2}), receive).wait();
+  EXPECT_EQ(out, want) << size << " ranks, " << n << " rows";
 }
 
 inline void check_broadcast_send_and_receive(ProcessGroup& group) {

@@ -53,9 +53,8 @@ class LateGroup : public ProcessGroup {
   Event do_all_gather(Tensor in, Tensor out) override {
     return later(in, out, out.bytes(), [=, this] { inner_->all_gather(in, out).wait(); });
   }
-  Event do_all_to_all(Tensor in, std::span<const int64_t> send_rows, Tensor out,
-                      std::span<const int64_t> receive_rows) override {
-    return later(in, out, in.bytes(), [=, this] { inner_->all_to_all(in, send_rows, out, receive_rows).wait(); });
+  Event do_all_to_all(Tensor in, std::span<const RowRun> send, Tensor out, std::span<const RowRun> receive) override {
+    return later(in, out, in.bytes(), [=, this] { inner_->all_to_all(in, send, out, receive).wait(); });
   }
   Event do_broadcast(Tensor x, int root) override {
     return later(x, x, x.bytes(), [=, this] { inner_->broadcast(x, root).wait(); });

@@ -27,7 +27,10 @@ TEST(ThreadGroup, ReduceScatterAndAllGatherMakeAnAllReduce) {
   at_every_size(check_reduce_scatter_and_all_gather_make_an_all_reduce);
 }
 
-TEST(ThreadGroup, AllToAllMovesUnevenRows) { at_every_size(check_all_to_all_moves_uneven_rows); }
+TEST(ThreadGroup, AllToAllMovesUnevenRows) {
+  for (int64_t n : {0, 1, 1000})
+    at_every_size([&](ProcessGroup& group) { check_all_to_all_moves_uneven_rows(group, n); });
+}
 
 TEST(ThreadGroup, BroadcastSendAndReceive) { at_every_size(check_broadcast_send_and_receive); }
 
