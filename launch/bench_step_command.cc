@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <chrono>
+#include <numeric>
 
 #include <fmt/format.h>
 
@@ -15,8 +16,6 @@
 
 namespace sluice {
 namespace {
-
-constexpr int64_t kWarmUpSteps = 2;
 
 /// Random tokens, every one a target but the last of a sequence; each sequence is one document.
 Batch random_batch(const TrainConfig& config, int dp_rank) {
@@ -39,6 +38,10 @@ Batch random_batch(const TrainConfig& config, int dp_rank) {
   }
   batch.target_count = batch.sequences * length;
   return batch;
+}
+
+double mean(const std::vector<double>& values) {
+  return values.empty() ? 0 : std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
 double median(std::vector<double> values) {
@@ -86,16 +89,18 @@ void run_bench_step(const BenchStepOptions& options, Session& session) {
   scale.micro_steps = training.global_batch_size() / (training.micro_batch_size() * mesh.shape().dp);
   TrafficMeter meter;
   std::vector<double> seconds;
-  double loss = 0;
-  for (int64_t i = 1; i <= kWarmUpSteps + options.steps; ++i) {
-    if (i == kWarmUpSteps + 1) meter.reset();
+  double loss = 0, load = 0;
+  for (int64_t i = 1; i <= options.warm_up + options.steps; ++i) {
+    if (i == options.warm_up + 1) meter.reset();
     world.barrier();
     mesh.observe(&meter);
     const auto start = std::chrono::steady_clock::now();
-    loss = step.run(s, i, config.optimizer().lr(), scale, [&]() -> const Batch& { return batch; }).losses.lm_loss;
+    const StepResult& result = step.run(s, i, config.optimizer().lr(), scale, [&]() -> const Batch& { return batch; });
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     mesh.observe(nullptr);
-    if (i > kWarmUpSteps) seconds.push_back(elapsed.count());
+    loss = result.losses.lm_loss;
+    load = mean(result.expert_load_max_over_mean);
+    if (i > options.warm_up) seconds.push_back(elapsed.count());
   }
 
   const double peak = measure_peak_flops(s) * world.size();
@@ -107,13 +112,13 @@ void run_bench_step(const BenchStepOptions& options, Session& session) {
   const char* form = options.json
                          ? "{{\"tokens_per_s_median\":{:.1f},\"tokens_per_s_best\":{:.1f},\"mfu\":{:.4f},"
                            "\"peak_gflops\":{:.1f},\"flops_per_token\":{:.0f},\"loss\":{:.6f},\"isa\":\"{}\","
-                           "\"communication_ms\":{:.3f},\"bytes_sent\":{}}}\n"
+                           "\"expert_load_max_over_mean\":{:.3f},\"communication_ms\":{:.3f},\"bytes_sent\":{}}}\n"
                          : "tokens/s {:.1f} median, {:.1f} best; {:.4f} of the {:.1f} GF/s that multiply-adds "
-                           "reach; {:.0f} FLOPs a token; loss {:.6f}; {}; exposed communication {:.1f} ms and {} bytes "
-                           "sent a step\n";
+                           "reach; {:.0f} FLOPs a token; loss {:.6f}; {}; busiest expert {:.2f} of the mean; exposed "
+                           "communication {:.1f} ms and {} bytes sent a step\n";
   const Traffic traffic = meter.total();
   const double steps = static_cast<double>(options.steps);
-  fmt::print(fmt::runtime(form), rate, best, rate * flops / peak, peak / 1e9, flops, loss, isa_name(s.isa),
+  fmt::print(fmt::runtime(form), rate, best, rate * flops / peak, peak / 1e9, flops, loss, isa_name(s.isa), load,
              traffic.seconds * 1e3 / steps, traffic.bytes_sent / options.steps);
   if (!options.json) print_traffic(meter, plan_traffic(config), options.steps);
 }

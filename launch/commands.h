@@ -50,6 +50,7 @@ void run_verify(const VerifyOptions& options, Session& session);
 struct BenchStepOptions {
   ConfigOptions config;
   int64_t steps = 8;
+  int64_t warm_up = 2;  ///< steps before those that are measured
   bool json = false;
 };
 /// `sluice bench step`: optimizer steps on random tokens.

@@ -169,6 +169,11 @@ void add_bench(CLI::App& app, Command& chosen) {
   auto options = std::make_shared<BenchStepOptions>();
   add_config_options(command, options->config);
   command.add_option("--steps", options->steps, "measured steps")->check(CLI::PositiveNumber)->capture_default_str();
+  command
+      .add_option("--warm-up", options->warm_up,
+                  "steps before; with model.moe.selection_bias_rate they balance experts")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   command.add_flag("--json", options->json, "one JSON object on standard output");
   command.footer("Example: sluice bench step --config configs/bench/small.textproto");
   command.callback([&chosen, options] {
