@@ -1,8 +1,14 @@
+#include <algorithm>
 #include <cmath>
+#include <map>
+#include <numeric>
 
 #include <gtest/gtest.h>
 
 #include "kernels/gemm.h"
+#include "tests/reference/activations.h"
+#include "tests/reference/complex_step.h"
+#include "tests/reference/gate.h"
 #include "tests/runtime/training_fixture.h"
 
 // The gradient of the whole loss, of every option that changes what the model computes, against central differences.
@@ -87,15 +93,22 @@ class WholeModel {
     transformer_.train_micro_step(ctx, model_.weight_tensors, token_batch(batch_), scale_, sums_, saved_, gradients_);
     return step_losses(config_.model(), scale_, sums_).loss;
   }
-  /// Logits of the first position.
-  std::vector<double> first_logits() {
+  /// Calls see(activations) while they are there.
+  template <class See>
+  void after_forward(const See& see) {
     fill_zero(stream_, sums_.expert_counts);
     StepContext ctx = memory_.context(stream_, mesh_);
     const ArenaScope kept(ctx.kept), saved(ctx.saved);
     transformer_.forward(ctx, model_.weight_tensors, token_batch(batch_), scale_, sums_, saved_);
+    see(saved_);
+  }
+  /// Logits of the first position.
+  std::vector<double> first_logits() {
     std::vector<double> logits(static_cast<size_t>(config_.model().vocab_size()));
-    linear_forward(stream_, saved_.normed.rows(0, 1), model_.weight_tensors.head(),
-                   {logits.data(), DType::kF64, Device::kCpu, {1, config_.model().vocab_size()}});
+    after_forward([&](const TransformerSaved& saved) {
+      linear_forward(stream_, saved.normed.rows(0, 1), model_.weight_tensors.head(),
+                     {logits.data(), DType::kF64, Device::kCpu, {1, config_.model().vocab_size()}});
+    });
     return logits;
   }
   std::vector<int64_t> expert_counts() const {
@@ -174,6 +187,66 @@ TEST_P(WholeGradient, OfEveryParameterIsTheSlopeOfTheLoss) {
 
 INSTANTIATE_TEST_SUITE_P(, WholeGradient, testing::ValuesIn(all_options()),
                          [](const testing::TestParamInfo<Options>& info) { return concat(info.param); });
+
+std::vector<double> values(Tensor t) { return {t.as<double>(), t.as<double>() + t.count()}; }
+
+// A gradient would not show that an option is taken for another.
+TEST(WholeModel, GatesAreThoseOfTheConfiguration) {
+  const std::map<std::string, double (*)(double)> activations = {{"SIGMOID", reference::sigmoid<double>},
+                                                                 {"SILU", reference::silu<double>},
+                                                                 {"NS_SIGMOID", reference::ns_sigmoid<double>},
+                                                                 {"IDENTITY", reference::identity<double>}};
+  for (const Options& options : all_options()) {
+    const TrainConfig config = config_of(options);
+    WholeModel(config).after_forward([&](const TransformerSaved& saved) {
+      for (const BlockSaved& block : saved.blocks) {
+        const AttentionSaved& a = block.attention;
+        if (options.granularity.empty()) {
+          EXPECT_EQ(a.gated.data, a.out.data) << options;
+          continue;
+        }
+        const int64_t channels = options.granularity == "HEADWISE" ? config.model().head_dim() : 1;
+        const std::vector<double> want =
+            reference::gate(values(a.out), values(a.gate_logits), channels, options.combine == "MULTIPLY",
+                            activations.at(options.activation));
+        EXPECT_LE(reference::relative_l2(values(a.gated), want), 1e-14) << options;
+      }
+    });
+  }
+}
+
+TEST(WholeModel, QueriesAndKeysAreNormedWhenConfigured) {
+  for (const bool normed : {true, false}) {
+    Options options;
+    options.qk_norm = normed;
+    const TrainConfig config = config_of(options);
+    WholeModel(config).after_forward([&](const TransformerSaved& saved) {
+      // Position 0 is not rotated, and the weights of the norm begin as ones.
+      const AttentionSaved& a = saved.blocks[0].attention;
+      for (const auto& [raw, rotated] : {std::pair(a.q, a.q_rotated), {a.k, a.k_rotated}}) {
+        const int64_t channels = config.model().head_dim();
+        const double* x = raw.as<double>();
+        const double squares = std::inner_product(x, x + channels, x, 0.0);
+        const double mean = squares / static_cast<double>(channels) + config.model().rms_norm_eps();
+        for (int64_t i = 0; i < channels; ++i) {
+          EXPECT_NEAR(rotated.as<double>()[i], normed ? x[i] / std::sqrt(mean) : x[i], 1e-14);
+        }
+      }
+    });
+  }
+}
+
+TEST(WholeModel, TiedEmbeddingsAreTheOutputLayer) {
+  Options options;
+  const auto has_head = [&](bool tied) {
+    options.tied = tied;
+    const WholeModel model(config_of(options));
+    return std::any_of(model.records().begin(), model.records().end(),
+                       [](const ParameterRecord& r) { return r.name == "lm_head.weight"; });
+  };
+  EXPECT_FALSE(has_head(true));
+  EXPECT_TRUE(has_head(false));
+}
 
 TEST(Mup, DividesLogitsAndScalesHiddenMatricesByTheWidth) {
   Options options;
