@@ -68,6 +68,8 @@ void run_eval(const EvalOptions& options, Session& session) {
   agree(world, [&] {
     for (const std::string& prefix : options.prefixes) {
       const EvaluationData& data = sets.emplace_back(prefix, length, config.model().vocab_size());
+      // Here, where all ranks learn of a bad id.
+      data.check_ids(data.windows());
       const Tokenizer* tokenizer = loaded.has_tokenizer() ? &loaded.tokenizer() : nullptr;
       scores.push_back({prefix, {}, text_bytes(prefix, data.set(), tokenizer)});
       longest = std::max(longest, data.length());

@@ -68,11 +68,10 @@ void check_command(const CLI::App& app, int argc, char** argv) {
     if (!next) {
       constexpr int kMostChanges = 2;
       const std::string nearest = nearest_name(word, names, kMostChanges);
-      std::string message = "unknown command \"" + word + "\"; ";
-      if (!nearest.empty()) message += "did you mean \"" + nearest + "\"? ";
-      message += "There are";
-      for (const std::string& name : names) message += (name == names.front() ? " " : ", ") + name;
-      throw CLI::ParseError(message, CLI::ExitCodes::InvalidError);
+      std::string message = "unknown command \"" + word + "\"";
+      if (!nearest.empty()) message += "; did you mean \"" + nearest + "\"?";
+      for (const std::string& name : names) message += (name == names.front() ? " (commands: " : ", ") + name;
+      throw CLI::ParseError(message + ")", CLI::ExitCodes::InvalidError);
     }
     command = next;
   }

@@ -158,8 +158,8 @@ class TrainingRun {
   void log(const StepMetrics& metrics) {
     const int64_t step = metrics.step;
     metrics_->step(metrics);
-    const bool due = step == 1 || step % config_.logging().every() == 0 || step == training_.steps();
-    if (due || metrics.skipped || !metrics.eval_loss.empty()) metrics_->log(metrics);
+    const bool regular = step == 1 || step % config_.logging().every() == 0 || step == training_.steps();
+    if (regular || metrics.skipped || !metrics.eval_loss.empty()) metrics_->log(metrics);
   }
 
   StepMetrics step_metrics(int64_t step, double lr, const LossScale& scale, const StepResult& result,

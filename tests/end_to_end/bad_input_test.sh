@@ -25,8 +25,8 @@ refused '--config \.: is a folder' "$SLUICE" train --config .
 refused '--set training.steps=5 seed: 77: sets more than one field' $(train) --set 'training.steps=5 seed: 77'
 sed 's/lr: 5e-3/lr: 5e-3 lr: 1e-3/' config.textproto > twice.textproto
 refused 'twice.textproto:.*: optimizer.lr is set twice' "$SLUICE" train --config twice.textproto
-refused 'unknown command "trian"; did you mean "train"\? There are train, eval, ' "$SLUICE" trian --config config.textproto
-refused 'unknown command "plan"; There are train, eval, ' "$SLUICE" plan
+refused 'unknown command "trian"; did you mean "train"\? \(commands: train, eval, ' "$SLUICE" trian --config config.textproto
+refused 'unknown command "plan" \(commands: train, eval, ' "$SLUICE" plan
 refused 'unknown command "biuld"; did you mean "build"\?' "$SLUICE" data biuld
 
 refused 'nowhere' $(train) --set data.train[0].prefix=nowhere
@@ -73,6 +73,7 @@ sed -E 's/"bytes": [0-9]+/"bytes": 0/' data.heldout.meta.json > lie.meta.json
 refused 'lie.meta.json: bytes: 0, but' "$SLUICE" eval --checkpoint $step --data lie
 refused 'lie.meta.json: bytes: 0, but' $(train) --set data.eval[0].prefix=lie
 rm -rf run
+refused 'wild.bin: .*65535 is not in the vocabulary' mpirun -np 2 "$SLUICE" eval --checkpoint $step --data data.heldout wild
 refused 'already holds a run' "$SLUICE" train --config config.textproto --run good
 cp -r good good2
 head -c 200000 /dev/zero | sed 's/\x0/a{/g' > deep.textproto

@@ -63,13 +63,14 @@ TEST(Config, AnEmptyOverrideClearsAField) {
 TEST(Config, BadOverridesAreReportedTogether) {
   const std::string message = message_of([] {
     parse_config(small_config(), "test",
-                 {"optimizer.lrr=1", "nonsense", "data.train[7].prefix=a", "optimizer.lr=fast"});
+                 {"optimizer.lrr=1", "nonsense", "data.train[7].prefix=a", "optimizer.lr=fast", "data.train[0]="});
   });
   EXPECT_THAT(message,
               HasSubstr("--set optimizer.lrr=1: unknown field \"lrr\" in OptimizerConfig; did you mean \"lr\"?"));
   EXPECT_THAT(message, HasSubstr("--set nonsense: expected path=value"));
   EXPECT_THAT(message, HasSubstr("train has 1 elements"));
-  EXPECT_THAT(message, HasSubstr("--set optimizer.lr=fast"));
+  EXPECT_THAT(message, HasSubstr("--set optimizer.lr=fast: expected a value of type double, got fast"));
+  EXPECT_THAT(message, HasSubstr("--set data.train[0]=: expected fields in braces"));
 }
 
 TEST(Config, ValuesOfAnotherTypeAreAllReportedWithTheFieldAndWhatFollowsThem) {
