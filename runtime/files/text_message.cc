@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -132,8 +133,8 @@ std::string merge_text(const std::string& text, const std::string& origin, Messa
     others = parse(rest, *unused);
   }
   problems.insert(problems.end(), others.begin(), others.end());
-  std::stable_sort(problems.begin(), problems.end(), [](const Problem& a, const Problem& b) {
-    return std::pair(a.line, a.column) < std::pair(b.line, b.column);
+  std::sort(problems.begin(), problems.end(), [](const Problem& a, const Problem& b) {
+    return std::tie(a.line, a.column, a.text) < std::tie(b.line, b.column, b.text);
   });
   std::string lines;
   for (const Problem& problem : problems) {
