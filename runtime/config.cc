@@ -61,7 +61,8 @@ std::string assign(Message& message, const FieldDescriptor& field, int index, co
     return {};
   }
   if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
-    if (value.size() < 2 || value.front() != '{' || value.back() != '}') return origin + ": expected fields in braces, {name: value ...}";
+    if (value.size() < 2 || value.front() != '{' || value.back() != '}')
+      return origin + ": expected fields in braces, {name: value ...}";
     Message& target = !field.is_repeated() ? *reflection.MutableMessage(&message, &field)
                       : index < reflection.FieldSize(message, &field)
                           ? *reflection.MutableRepeatedMessage(&message, &field, index)
