@@ -20,8 +20,6 @@
 namespace sluice {
 namespace {
 
-constexpr int64_t kBlockTokens = int64_t{1} << 20;
-
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
@@ -29,18 +27,6 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 void print_built(const std::string& prefix, const DataMeta& meta) {
   fmt::print("{}: {} documents, {} tokens, {} bytes, {:.3f} bytes/token\n", prefix, meta.documents, meta.tokens,
              meta.bytes, static_cast<double>(meta.bytes) / static_cast<double>(meta.tokens));
-}
-
-// Reads every token; the reader refuses those that are not below `vocab`.
-int32_t largest_id(const IndexedDataset& set, int64_t vocab) {
-  std::vector<int32_t> ids(static_cast<size_t>(std::min(kBlockTokens, set.tokens())));
-  int32_t largest = -1;
-  for (int64_t begin = 0; begin < set.tokens(); begin += kBlockTokens) {
-    const int64_t count = std::min(kBlockTokens, set.tokens() - begin);
-    set.read(begin, count, vocab, ids.data());
-    largest = std::max(largest, *std::max_element(ids.begin(), ids.begin() + count));
-  }
-  return largest;
 }
 
 int64_t longest_document(const IndexedDataset& set) {
@@ -51,16 +37,12 @@ int64_t longest_document(const IndexedDataset& set) {
   return longest;
 }
 
-void check_counts(const std::string& prefix, const DataMeta& meta, const IndexedDataset& set) {
-  ENSURE(meta.documents == set.documents(), prefix, ".meta.json: documents: ", meta.documents, ", the data set has ",
-         set.documents());
-  ENSURE(meta.tokens == set.tokens(), prefix, ".meta.json: tokens: ", meta.tokens, ", the data set has ", set.tokens());
-}
-
 }  // namespace
 
 void run_data_tokenizer(const DataTokenizerOptions& options) {
   ENSURE(!options.files.empty(), "data tokenizer: expected at least one file, got none");
+  ENSURE(!options.out.empty(), "--out: expected a file, got nothing");
+  create_parent_folder(options.out);
   OutputFile out(options.out);
   const auto start = std::chrono::steady_clock::now();
   const WordCounts words = count_words(options.files, kQwenRegex, worker_count(0));
@@ -77,6 +59,9 @@ void run_data_build(const DataBuildOptions& options) {
   const DataBuildResult result = build_data(options);
   print_built(options.out, result.train);
   if (result.held_out.documents > 0) print_built(options.out + ".heldout", result.held_out);
+  for (const std::string& file : result.removed) {
+    fmt::print(stderr, "removed {}: its documents are in {} now\n", file, options.out);
+  }
   const double megabytes = 1e-6 * static_cast<double>(result.train.bytes + result.held_out.bytes);
   const double taken_s = seconds_since(start);
   fmt::print("{:.1f} MB in {:.1f} s, {:.1f} MB/s\n", megabytes, taken_s, megabytes / taken_s);
@@ -86,7 +71,7 @@ void run_data_info(const std::string& prefix, bool json) {
   const IndexedDataset set(prefix);
   const std::optional<DataMeta> meta = read_meta(prefix);
   if (meta) {
-    check_counts(prefix, *meta, set);
+    check_counts(*meta, set);
   } else {
     fmt::print(stderr, "warning: {}.meta.json is missing; the tokenizer of the data is not known\n", prefix);
   }
@@ -97,7 +82,7 @@ void run_data_info(const std::string& prefix, bool json) {
       {"tokens", set.tokens()},
       {"token_bytes", set.token_bytes()},
       {"longest_document", longest_document(set)},
-      {"largest_id", largest_id(set, meta ? meta->vocab : std::numeric_limits<int32_t>::max())}};
+      {"largest_id", set.largest_id(set.tokens(), meta ? meta->vocab : std::numeric_limits<int32_t>::max())}};
   if (meta) {
     info["vocab"] = meta->vocab;
     info["tokenizer_xxh3"] = hex16(meta->tokenizer_xxh3);

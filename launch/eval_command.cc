@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <numbers>
@@ -61,25 +62,30 @@ void run_eval(const EvalOptions& options, Session& session) {
   const int64_t at_a_time = config.training().micro_batch_size();
   ENSURE(tokens_fit(config.model(), at_a_time, length), "--length ", length, " is too large: ", at_a_time,
          " windows at a time must stay below 2^31 routed tokens");
-  const Transformer transformer = loaded.make_transformer(length);
-  ActivationMemory memory;
+  std::vector<EvaluationData> sets;
   std::vector<SetScore> scores;
-  for (const std::string& prefix : options.prefixes) {
-    std::unique_ptr<EvaluationData> data;
-    SetScore score{prefix, {}, 0};
-    agree(world, [&] {
-      data = std::make_unique<EvaluationData>(prefix, length, config.model().vocab_size());
-      score.bytes = text_bytes(prefix, data->set(), loaded.has_tokenizer() ? &loaded.tokenizer() : nullptr);
-    });
-    score.result =
-        evaluate_set(loaded.stream(), loaded.mesh(), transformer, loaded.weights(), *data, at_a_time, 0, memory);
-    scores.push_back(score);
+  int64_t longest = 0;
+  agree(world, [&] {
+    for (const std::string& prefix : options.prefixes) {
+      const EvaluationData& data = sets.emplace_back(prefix, length, config.model().vocab_size());
+      // Here, where all ranks learn of a bad id.
+      data.check_ids(data.windows());
+      const Tokenizer* tokenizer = loaded.has_tokenizer() ? &loaded.tokenizer() : nullptr;
+      scores.push_back({prefix, {}, text_bytes(prefix, data.set(), tokenizer)});
+      longest = std::max(longest, data.length());
+    }
+  });
+  const Transformer transformer = loaded.make_transformer(longest);
+  ActivationMemory memory;
+  for (size_t i = 0; i < sets.size(); ++i) {
+    scores[i].result =
+        evaluate_set(loaded.stream(), loaded.mesh(), transformer, loaded.weights(), sets[i], at_a_time, 0, memory);
   }
   if (world.rank() != 0) return;
   double loss = 0, bits_per_byte = 0;
   for (const SetScore& score : scores) loss += score.loss(), bits_per_byte += score.bits_per_byte();
-  const double sets = static_cast<double>(scores.size());
-  (options.json ? print_json : print_table)(scores, loss / sets, bits_per_byte / sets);
+  const double count = static_cast<double>(scores.size());
+  (options.json ? print_json : print_table)(scores, loss / count, bits_per_byte / count);
 }
 
 }  // namespace sluice

@@ -7,6 +7,7 @@
 #include "runtime/config.h"
 #include "runtime/files/mapped_file.h"
 #include "runtime/files/xxh3.h"
+#include "runtime/run_data.h"
 #include "runtime/validate.h"
 
 namespace sluice {
@@ -33,6 +34,7 @@ LoadedModel::LoadedModel(const std::string& step_dir, Session& session)
     read_tokenizer(step_dir, reader.manifest());
     compute_ = std::make_unique<Compute>(config_.cpu());
     model_ = std::make_unique<ModelState>(config_.model(), true, compute_dtype(config_.precision()));
+    reader.check_parameters(model_->records);
     for (const ParameterRecord& record : model_->records) reader.read(record, Piece::MASTER, model_->weights);
   });
 }
@@ -46,6 +48,7 @@ void LoadedModel::read_tokenizer(const std::string& step_dir, const Manifest& ma
   // A rank file's family may follow from the name that it had.
   const std::string original = std::filesystem::path(config_.data().tokenizer()).filename().string();
   tokenizer_.emplace(text, concat(file, " (", original, ")"));
+  check_vocabulary(*tokenizer_, file, config_.model());
 }
 
 const Tokenizer& LoadedModel::tokenizer() const {

@@ -1,8 +1,10 @@
+#include <charconv>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <thread>
 
 #include <CLI/CLI.hpp>
@@ -12,6 +14,7 @@
 #include "launch/data_command.h"
 #include "parallel/agree.h"
 #include "parallel/fatal.h"
+#include "runtime/files/nearest_name.h"
 
 namespace sluice {
 namespace {
@@ -40,6 +43,51 @@ bool is_first_rank() {
     if (const char* rank = std::getenv(name)) return std::atoi(rank) == 0;
   }
   return true;
+}
+
+/// Runs the body of a command that needs no group of ranks; started by a launcher, it is for one rank to do.
+template <class Body>
+int on_first_rank(const Body& body) {
+  if (is_first_rank()) body();
+  return 0;
+}
+
+/// Checks that the words before the first option name a command. Throws CLI::ParseError with the commands that there
+/// are.
+void check_command(const CLI::App& app, int argc, char** argv) {
+  const CLI::App* command = &app;
+  for (int i = 1; i < argc && *argv[i] != '-'; ++i) {
+    const std::string word = argv[i];
+    const CLI::App* next = nullptr;
+    std::vector<std::string> names;
+    for (const CLI::App* each : command->get_subcommands([](const CLI::App*) { return true; })) {
+      names.push_back(each->get_name());
+      if (names.back() == word) next = each;
+    }
+    if (names.empty()) return;
+    if (!next) {
+      constexpr int kMostChanges = 2;
+      const std::string nearest = nearest_name(word, names, kMostChanges);
+      std::string message = "unknown command \"" + word + "\"";
+      if (!nearest.empty()) message += "; did you mean \"" + nearest + "\"?";
+      for (const std::string& name : names) message += (name == names.front() ? " (commands: " : ", ") + name;
+      throw CLI::ParseError(message + ")", CLI::ExitCodes::InvalidError);
+    }
+    command = next;
+  }
+}
+
+/// Whole numbers of 64 bits from `least` on.
+template <class Int>
+CLI::Validator from(Int least) {
+  const auto check = [least](std::string& text) -> std::string {
+    Int value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error == std::errc() && end == text.data() + text.size() && value >= least) return "";
+    if constexpr (std::numeric_limits<Int>::is_signed) return concat("must be ", least, " or more, got ", text);
+    return concat("must be between ", least, " and ", std::numeric_limits<Int>::max(), ", got ", text);
+  };
+  return CLI::Validator(check, "");
 }
 
 void add_config_options(CLI::App& command, ConfigOptions& options) {
@@ -71,7 +119,7 @@ void add_eval(CLI::App& app, Command& chosen) {
   command.add_option("--checkpoint", options->checkpoint, "a step folder")->required();
   command.add_option("--data", options->prefixes, "prefixes of data sets")->required();
   command.add_option("--length", options->length, "tokens of a window; default as in training")
-      ->check(CLI::PositiveNumber);
+      ->check(from<int64_t>(1));
   command.add_flag("--json", options->json, "one JSON object on standard output");
   command.footer("Example: sluice eval --checkpoint runs/first/checkpoints/step_00000400 --data data/prose.heldout");
   command.callback([&chosen, options] {
@@ -86,7 +134,7 @@ void add_generate(CLI::App& app, Command& chosen) {
   command.add_option("--prompt", options->prompt, "text to continue")->required();
   command.add_option("--tokens", options->tokens, "new tokens at most")->capture_default_str();
   command.add_option("--temperature", options->temperature, "0: the likeliest token each time")->capture_default_str();
-  command.add_option("--seed", options->seed, "of the draws")->capture_default_str();
+  command.add_option("--seed", options->seed, "of the draws")->check(from<uint64_t>(0))->capture_default_str();
   command.footer(
       "Example: sluice generate --checkpoint runs/first/checkpoints/step_00000400 --prompt \"In the beginning\"");
   command.callback([&chosen, options] {
@@ -114,12 +162,8 @@ void add_data_tokenizer(CLI::App& data, Command& chosen) {
   command.add_option("--out", options->out, "tokenizer.json to write")->required();
   command.add_option("files", options->files, "text, or JSONL; .gz and .zst too")->required();
   command.footer("Example: sluice data tokenizer --vocab 4096 --out tokenizer.json texts/*.txt");
-  command.callback([&chosen, options] {
-    chosen = [options] {
-      run_data_tokenizer(*options);
-      return 0;
-    };
-  });
+  command.callback(
+      [&chosen, options] { chosen = [options] { return on_first_rank([&] { run_data_tokenizer(*options); }); }; });
 }
 
 void add_data_build(CLI::App& data, Command& chosen) {
@@ -131,12 +175,8 @@ void add_data_build(CLI::App& data, Command& chosen) {
   command.add_option("--workers", options->workers, "threads; default all cores");
   command.add_option("files", options->files, "text, one document each, or JSONL; .gz and .zst too")->required();
   command.footer("Example: sluice data build --tokenizer tokenizer.json --out data/prose --held-out 4 texts/*.txt");
-  command.callback([&chosen, options] {
-    chosen = [options] {
-      run_data_build(*options);
-      return 0;
-    };
-  });
+  command.callback(
+      [&chosen, options] { chosen = [options] { return on_first_rank([&] { run_data_build(*options); }); }; });
 }
 
 void add_data_info(CLI::App& data, Command& chosen) {
@@ -147,10 +187,7 @@ void add_data_info(CLI::App& data, Command& chosen) {
   command.add_flag("--json", *json, "one JSON object on standard output");
   command.footer("Example: sluice data info data/prose");
   command.callback([&chosen, prefix, json] {
-    chosen = [prefix, json] {
-      run_data_info(*prefix, *json);
-      return 0;
-    };
+    chosen = [prefix, json] { return on_first_rank([&] { run_data_info(*prefix, *json); }); };
   });
 }
 
@@ -168,11 +205,11 @@ void add_bench(CLI::App& app, Command& chosen) {
   CLI::App& command = *bench.add_subcommand("step", "optimizer steps on random tokens");
   auto options = std::make_shared<BenchStepOptions>();
   add_config_options(command, options->config);
-  command.add_option("--steps", options->steps, "measured steps")->check(CLI::PositiveNumber)->capture_default_str();
+  command.add_option("--steps", options->steps, "measured steps")->check(from<int64_t>(1))->capture_default_str();
   command
       .add_option("--warm-up", options->warm_up,
                   "steps before; with model.moe.selection_bias_rate they balance experts")
-      ->check(CLI::NonNegativeNumber)
+      ->check(from<int64_t>(0))
       ->capture_default_str();
   command.add_flag("--json", options->json, "one JSON object on standard output");
   command.footer("Example: sluice bench step --config configs/bench/small.textproto");
@@ -195,6 +232,7 @@ int run(int argc, char** argv) {
   add_data(app, chosen);
   add_bench(app, chosen);
   try {
+    check_command(app, argc, argv);
     app.parse(argc, argv);
   } catch (const CLI::Success& help) {
     return app.exit(help);

@@ -14,7 +14,8 @@ struct ParameterCount {
 ParameterCount count_parameters(const ModelConfig& config);
 
 /// Floating-point operations of training (forward and backward) a token: 6 for every active weight of a matrix product
-/// and the causal half of attention's; the embedding look-up counts nothing.
+/// and the causal half of attention's; the embedding look-up counts nothing. Attention is counted as if a sequence were
+/// one document: where it is cut into short ones less is computed, and a speed derived from this exceeds the real one.
 double train_flops_per_token(const ModelConfig& config, int64_t sequence_length);
 
 }  // namespace sluice

@@ -13,6 +13,10 @@ constexpr int exit_code(Fault fault) {
       return 2;
     case Fault::kHang:
       return 3;
+    case Fault::kDiverged:
+      return 4;
+    case Fault::kNotSaved:
+      return 6;
   }
   return 2;
 }

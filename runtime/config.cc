@@ -1,6 +1,7 @@
 #include "runtime/config.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -60,7 +61,8 @@ std::string assign(Message& message, const FieldDescriptor& field, int index, co
     return {};
   }
   if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
-    if (value.front() != '{' || value.back() != '}') return origin + ": expected fields in braces, {name: value ...}";
+    if (value.size() < 2 || value.front() != '{' || value.back() != '}')
+      return origin + ": expected fields in braces, {name: value ...}";
     Message& target = !field.is_repeated() ? *reflection.MutableMessage(&message, &field)
                       : index < reflection.FieldSize(message, &field)
                           ? *reflection.MutableRepeatedMessage(&message, &field, index)
@@ -70,7 +72,7 @@ std::string assign(Message& message, const FieldDescriptor& field, int index, co
   }
   const bool text = field.cpp_type() == FieldDescriptor::CPPTYPE_STRING;
   reflection.ClearField(&message, &field);
-  return merge_text(field.name() + ": " + (text && !looks_quoted(value) ? quoted(value) : value), origin, message);
+  return merge_value(text && !looks_quoted(value) ? quoted(value) : value, field, origin, message);
 }
 
 std::string apply_override(const std::string& override_text, TrainConfig& config) {
@@ -119,6 +121,7 @@ TrainConfig parse_config(const std::string& text, const std::string& origin,
 TrainConfig load_config(const std::string& file, const std::vector<std::string>& overrides) {
   std::ifstream in(file, std::ios::binary);
   ENSURE(in, "--config ", file, ": cannot be read");
+  ENSURE(!std::filesystem::is_directory(file), "--config ", file, ": is a folder, not a file");
   std::stringstream text;
   text << in.rdbuf();
   ENSURE(!in.bad(), "--config ", file, ": cannot be read");

@@ -24,7 +24,7 @@ EvaluationResult evaluate_set(Stream& s, const Mesh& mesh, const Transformer& tr
                               const EvaluationData& data, int64_t windows_at_a_time, int64_t max_windows,
                               ActivationMemory& memory) {
   ProcessGroup& dp = mesh.dp();
-  const int64_t windows = max_windows > 0 ? std::min(max_windows, data.windows()) : data.windows();
+  const int64_t windows = data.windows_read(max_windows);
   const int64_t rounds = (windows + windows_at_a_time * dp.size() - 1) / (windows_at_a_time * dp.size());
   StepContext ctx = memory.context(s, mesh);
   const ArenaScope scope(ctx.scratch);

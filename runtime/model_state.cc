@@ -1,10 +1,19 @@
 #include "runtime/model_state.h"
 
+#include <algorithm>
+#include <sys/resource.h>
 #include <unistd.h>
 
 namespace sluice {
 
-int64_t physical_memory_bytes() { return int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE); }
+int64_t physical_memory_bytes() {
+  const int64_t physical = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+  // A run has ten arenas, and needs address space for its files and threads too.
+  constexpr int64_t kShares = 16;
+  rlimit limit{};
+  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return physical;
+  return std::min(physical, static_cast<int64_t>(limit.rlim_cur / kShares));
+}
 
 DType compute_dtype(TrainConfig::Precision precision) {
   return precision == TrainConfig::F64 ? DType::kF64 : DType::kF32;

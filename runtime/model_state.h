@@ -8,7 +8,8 @@
 
 namespace sluice {
 
-/// Bytes of address space an arena reserves when its need is not computed beforehand; pages are taken when touched.
+/// Bytes of address space an arena reserves when its need is not computed beforehand: as many as there is memory, or an
+/// arena's share of what the process may reserve. Pages are taken when touched.
 int64_t physical_memory_bytes();
 
 /// dtype that a precision computes in on this backend.

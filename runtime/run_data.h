@@ -15,7 +15,7 @@ namespace sluice {
 class RunData {
  public:
   /// Throws Error on a missing or damaged file, a tokenizer that does not match the data, or a vocabulary that the
-  /// model does not hold.
+  /// model does not hold; token ids of evaluation sets are checked here, those of training sets when read.
   explicit RunData(const TrainConfig& config);
 
   struct EvaluationSet {
@@ -34,8 +34,12 @@ class RunData {
   std::vector<EvaluationSet> evaluation_;
 };
 
+/// Throws Error when the tokenizer, which `name` stands for in the message, has ids that the model lacks.
+void check_vocabulary(const Tokenizer& tokenizer, const std::string& name, const ModelConfig& model);
+
 /// Bytes of text that a data set stands for: from its meta file, or by decoding it. `tokenizer` is a checkpoint's, or
-/// null. Throws Error when the meta file names another one, or when there is neither.
+/// null. Throws Error when the meta file names another one or does not fit the set, when there is
+/// neither, or no text.
 int64_t text_bytes(const std::string& prefix, const IndexedDataset& set, const Tokenizer* tokenizer);
 
 }  // namespace sluice

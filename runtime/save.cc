@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <vector>
 
+#include <glog/logging.h>
+
 #include "parallel/agree.h"
 #include "parallel/owned_parts.h"
 #include "runtime/checkpoint/manifest.h"
@@ -83,9 +85,10 @@ std::string step_folder(const std::string& run_dir, int64_t step) {
   return run_dir + "/checkpoints/" + name;
 }
 
-void save_checkpoint(const std::string& run_dir, const SavedState& saved) {
+namespace {
+
+void write_all(const std::string& folder, const SavedState& saved) {
   ProcessGroup& world = saved.mesh.world();
-  const std::string folder = step_folder(run_dir, saved.step);
   agree(world, [&] {
     if (world.rank() != 0) return;
     std::error_code error;
@@ -107,16 +110,34 @@ void save_checkpoint(const std::string& run_dir, const SavedState& saved) {
   });
 }
 
+}  // namespace
+
+void save_checkpoint(const std::string& run_dir, const SavedState& saved) {
+  const std::string folder = step_folder(run_dir, saved.step);
+  try {
+    write_all(folder, saved);
+  } catch (const AgreedError&) {
+    // What is there of it takes room, and would count as one of the checkpoints to keep.
+    std::error_code error;
+    if (saved.mesh.world().rank() == 0 && std::filesystem::is_directory(folder, error)) {
+      std::filesystem::remove_all(folder, error);
+    }
+    throw;
+  }
+}
+
 void remove_old_checkpoints(const std::string& run_dir, int64_t keep) {
   std::vector<std::filesystem::path> folders;
-  for (const auto& entry : std::filesystem::directory_iterator(run_dir + "/checkpoints")) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(run_dir + "/checkpoints", error)) {
     if (entry.path().filename().string().rfind("step_", 0) == 0) folders.push_back(entry.path());
   }
   std::sort(folders.begin(), folders.end());
   for (size_t i = 0; i + static_cast<size_t>(keep) < folders.size(); ++i) {
     // The manifest first: a folder without one does not exist.
-    std::filesystem::remove(folders[i] / "manifest.textproto");
-    std::filesystem::remove_all(folders[i]);
+    std::filesystem::remove(folders[i] / "manifest.textproto", error);
+    std::filesystem::remove_all(folders[i], error);
+    if (error) LOG(WARNING) << folders[i].string() << ": cannot be removed: " << error.message();
   }
 }
 

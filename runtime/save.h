@@ -23,10 +23,11 @@ struct SavedState {
 std::string step_folder(const std::string& run_dir, int64_t step);
 
 /// Writes step_folder: a shard a rank, and the manifest last. Every rank of the mesh calls it; all throw AgreedError
-/// when any could not write.
+/// when any could not write, and nothing is left of it.
 void save_checkpoint(const std::string& run_dir, const SavedState& saved);
 
-/// Removes the oldest checkpoints of a run beyond the newest `keep`. Rank 0 calls it.
+/// Removes the oldest checkpoints of a run beyond the newest `keep`. One that cannot be removed is
+/// warned of. Rank 0 calls it.
 void remove_old_checkpoints(const std::string& run_dir, int64_t keep);
 
 }  // namespace sluice

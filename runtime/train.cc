@@ -5,6 +5,9 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <optional>
+
+#include <glog/logging.h>
 
 #include "kernels/peak.h"
 #include "models/count.h"
@@ -15,11 +18,13 @@
 #include "runtime/config.h"
 #include "runtime/data/prefetcher.h"
 #include "runtime/evaluate.h"
+#include "runtime/metrics/audit_log.h"
 #include "runtime/metrics/metrics_sink.h"
 #include "runtime/run_data.h"
 #include "runtime/run_watch.h"
 #include "runtime/save.h"
 #include "runtime/schedule.h"
+#include "runtime/skip_guard.h"
 #include "runtime/step.h"
 #include "runtime/validate.h"
 
@@ -39,6 +44,8 @@ void prepare_run_folder(const std::string& run_dir, const TrainConfig& config) {
   ENSURE(!error, "--run ", run_dir, ": cannot be created: ", error.message());
   ENSURE(!std::filesystem::exists(run_dir + "/metrics.jsonl"), "--run ", run_dir,
          " already holds a run; choose another folder");
+  std::filesystem::create_directories(run_dir + "/checkpoints", error);
+  ENSURE(!error, "--run ", run_dir, ": checkpoints/ cannot be created: ", error.message());
   std::ofstream file(run_dir + "/config.textproto");
   file << config_text(config);
   file.close();
@@ -58,6 +65,7 @@ class TrainingRun {
         world_(mesh.world()),
         s_(s),
         startup_(startup),
+        skips_(run_dir, world_.rank() == 0),
         step_observers_(observers()) {
     agree(world_, [&] {
       if (world_.rank() == 0) prepare_run_folder(run_dir_, config_);
@@ -81,6 +89,7 @@ class TrainingRun {
     Prefetcher prefetcher(
         data_->training(), [this](int64_t i) { return micro_step_samples(i); }, 0, config_.data().prefetch());
     for (int64_t step = 1; step <= training_.steps(); ++step) take_step(step, prefetcher);
+    if (last_save_) throw AgreedError(*last_save_, Fault::kNotSaved);
   }
 
  private:
@@ -138,13 +147,19 @@ class TrainingRun {
       startup_.mark("first step");
       if (world_.rank() == 0) std::fprintf(stderr, "start-up: %s\n", startup_.summary().c_str());
     }
+    skips_.see(step, result);
     // First what cannot be had again.
     if (due(step, config_.checkpoint().every())) watch_.saving([&] { save(step); });
     if (due(step, config_.data().eval_every())) evaluate(metrics);
-    if (!metrics_) return;
+    if (metrics_) log(metrics);
+    skips_.check();
+  }
+
+  void log(const StepMetrics& metrics) {
+    const int64_t step = metrics.step;
     metrics_->step(metrics);
-    const bool logged = step == 1 || step % config_.logging().every() == 0 || step == training_.steps();
-    if (logged || !metrics.eval_loss.empty()) metrics_->log(metrics);
+    const bool regular = step == 1 || step % config_.logging().every() == 0 || step == training_.steps();
+    if (regular || metrics.skipped || !metrics.eval_loss.empty()) metrics_->log(metrics);
   }
 
   StepMetrics step_metrics(int64_t step, double lr, const LossScale& scale, const StepResult& result,
@@ -161,6 +176,7 @@ class TrainingRun {
     }
     metrics.grad_norm = result.grad_norm;
     metrics.lr = lr;
+    metrics.skipped = result.skipped;
     metrics.step_ms = step_ms;
     metrics.tokens_per_s = step_tokens / (step_ms * 1e-3);
     metrics.mfu = metrics.tokens_per_s * flops_per_token_ / peak_flops_;
@@ -183,7 +199,23 @@ class TrainingRun {
     }
   }
 
+  /// Saves, or tells that it could not: a later checkpoint may succeed, and without one the metrics are worth having.
   void save(int64_t step) {
+    try {
+      write_checkpoint(step);
+    } catch (const AgreedError& error) {
+      if (error.fault() != Fault::kUser) throw;
+      if (step == training_.steps()) {
+        last_save_ = error.what();
+      } else if (*error.what()) {
+        // Of a rank that is not the first a warning would not be seen.
+        LOG(ERROR) << "step " << step << ": no checkpoint: " << error.what();
+      }
+      if (world_.rank() == 0) append_audit(run_dir_, step, "checkpoint_failed", error.what());
+    }
+  }
+
+  void write_checkpoint(int64_t step) {
     train_step_->wait_for_weights();
     SavedState saved{config_,
                      *model_,
@@ -211,6 +243,8 @@ class TrainingRun {
   std::unique_ptr<TrainStep> train_step_;
   std::unique_ptr<MetricsSink> metrics_;
   ActivationMemory evaluation_memory_;
+  SkipGuard skips_;
+  std::optional<std::string> last_save_;  // why the checkpoint at the end was not written; empty on most ranks
   double flops_per_token_ = 0, peak_flops_ = 0;
   TrafficMeter traffic_;
   ScheduleFingerprint fingerprint_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <set>
 #include <string>
 
@@ -22,6 +23,15 @@ class Report {
     if (!ok) lines_ += (lines_.empty() ? "" : "\n") + concat(parts...);
     return ok;
   }
+  /// What `body` throws is a problem like the others.
+  template <class Body>
+  void collect(const Body& body) {
+    try {
+      body();
+    } catch (const Error& error) {
+      check(false, error.what());
+    }
+  }
   void finish() const { ENSURE(lines_.empty(), lines_); }
 
  private:
@@ -32,6 +42,8 @@ class Report {
 constexpr int64_t kLargestSize = int64_t{1} << 31;
 constexpr int64_t kMostLayers = 10000;
 constexpr int64_t kMostRanks = 1 << 20;
+// Elements of one kind; several kinds together, in bytes, are within an int64.
+constexpr int64_t kMostElements = int64_t{1} << 56;
 
 bool positive(Report& report, const char* field, bool present, int64_t value, int64_t most = kLargestSize) {
   if (!report.check(present, field, " is missing")) return false;
@@ -48,6 +60,59 @@ void above_zero(Report& report, const char* field, double value) {
 
 void divides(Report& report, const char* field, int64_t value, const char* by_field, int64_t by) {
   report.check(by == 0 || value % by == 0, field, "=", value, " is not divisible by ", by_field, "=", by);
+}
+
+struct Factor {
+  const char* field;
+  int64_t value;
+};
+
+/// That a product of sizes stays far below what an int64 holds.
+void check_product(Report& report, const char* of, std::initializer_list<Factor> factors) {
+  int64_t product = 1;
+  bool fits = true;
+  std::string fields;
+  for (const Factor& factor : factors) {
+    if (factor.value < 1) return;
+    fits = fits && !__builtin_mul_overflow(product, factor.value, &product) && product <= kMostElements;
+    fields += concat(fields.empty() ? "" : " * ", factor.field, "=", factor.value);
+  }
+  report.check(fits, "too many ", of, ", ", fields, " is more than ", kMostElements);
+}
+
+void check_parameter_count(Report& report, const ModelConfig& m) {
+  const Factor layers{"model.num_layers", m.num_layers()}, hidden{"model.hidden_size", m.hidden_size()};
+  check_product(report, "parameters", {{"model.vocab_size", m.vocab_size()}, hidden});
+  check_product(
+      report, "parameters",
+      {layers, {"model.num_attention_heads", m.num_attention_heads()}, {"model.head_dim", m.head_dim()}, hidden});
+  if (m.has_moe()) {
+    check_product(report, "parameters",
+                  {layers,
+                   {"model.moe.num_experts", m.moe().num_experts()},
+                   {"model.moe.moe_intermediate_size", m.moe().moe_intermediate_size()},
+                   hidden});
+  } else {
+    check_product(report, "parameters", {layers, {"model.intermediate_size", m.intermediate_size()}, hidden});
+  }
+}
+
+void check_activation_count(Report& report, const TrainConfig& config) {
+  const ModelConfig& m = config.model();
+  const Factor sequences{"training.micro_batch_size", config.training().micro_batch_size()},
+      length{"training.sequence_length", config.training().sequence_length()};
+  check_product(
+      report, "activations",
+      {sequences, length, {"model.num_attention_heads", m.num_attention_heads()}, {"model.head_dim", m.head_dim()}});
+  if (m.has_moe()) {
+    check_product(report, "activations",
+                  {sequences,
+                   length,
+                   {"model.moe.top_k", m.moe().top_k()},
+                   {"model.moe.moe_intermediate_size", m.moe().moe_intermediate_size()}});
+  } else {
+    check_product(report, "activations", {sequences, length, {"model.intermediate_size", m.intermediate_size()}});
+  }
 }
 
 void check_gates(Report& report, const ModelConfig& m) {
@@ -105,6 +170,7 @@ void check_model(Report& report, const ModelConfig& m) {
   if (m.has_mup())
     positive(report, "model.mup.base_hidden_size", m.mup().has_base_hidden_size(), m.mup().base_hidden_size());
   check_gates(report, m);
+  check_parameter_count(report, m);
 }
 
 /// The divisors of n as "1, 2, 4".
@@ -199,6 +265,7 @@ void check_training(Report& report, const TrainConfig& config, bool mesh_ok) {
                  "training.micro_batch_size=", t.micro_batch_size(),
                  " times training.sequence_length=", t.sequence_length(),
                  " (times model.moe.top_k) must stay below 2^31");
+    check_activation_count(report, config);
   }
   if (micro && global && mesh_ok) {
     check_batch(report, "training.global_batch_size", t.global_batch_size(), t, config.mesh());
@@ -312,10 +379,10 @@ void validate_training(TrainConfig& config, int world_size, int cores_per_rank) 
   report.check(config.checkpoint().keep() >= 1, "checkpoint.keep=", config.checkpoint().keep(), " must be at least 1");
   report.check(config.cpu().threads() >= 1 && config.cpu().threads() <= 1024, "cpu.threads=", config.cpu().threads(),
                " must be between 1 and 1024");
+  report.collect([&] { parse_isa(config.cpu().isa()); });
   report.check(config.device() == TrainConfig::CPU, "device=CUDA: this build has no CUDA backend; use CPU");
   report.check(config.precision() != TrainConfig::BF16, "precision=BF16 needs device: CUDA; use F32");
   report.finish();
-  parse_isa(config.cpu().isa());
   OptimizerConfig& optimizer = *config.mutable_optimizer();
   if (!optimizer.has_decay_steps()) {
     optimizer.set_decay_steps(

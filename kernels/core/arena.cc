@@ -3,20 +3,46 @@
 #include <algorithm>
 #include <cstring>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 namespace sluice {
+namespace {
+
+constexpr int64_t kHugePageBytes = int64_t{2} << 20;
+constexpr int64_t kSmallestReserveBytes = int64_t{16} << 20;
+
+int64_t to_huge_pages(int64_t bytes) { return (bytes + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes; }
+
+/// Address space whose pages are taken when touched; null when there is none.
+void* map(int64_t bytes) {
+  void* base = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return base == MAP_FAILED ? nullptr : base;
+}
+
+/// For messages: what may be the reason that there is not more.
+std::string address_space_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return "";
+  return concat("; the address space of the process is limited to ", limit.rlim_cur, " bytes (ulimit -v)");
+}
+
+}  // namespace
 
 Arena::Arena(std::string name, MemorySource source, int64_t capacity_bytes)
     : name_(std::move(name)), source_(source), capacity_bytes_(capacity_bytes), high_water_name_() {
   INVARIANT(capacity_bytes >= 0, "arena ", name_, ": capacity ", capacity_bytes);
   if (source_ == MemorySource::kNone || capacity_bytes_ == 0) return;
-  constexpr int64_t kHugePageBytes = int64_t{2} << 20;
-  const int64_t mapped = (capacity_bytes_ + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
-  base_ = mmap(nullptr, static_cast<size_t>(mapped), PROT_READ | PROT_WRITE,
-               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  ENSURE(base_ != MAP_FAILED, "arena ", name_, ": cannot map ", mapped, " bytes");
-  capacity_bytes_ = mapped;
-  madvise(base_, static_cast<size_t>(mapped), MADV_HUGEPAGE);
+  int64_t bytes = to_huge_pages(capacity_bytes_);
+  base_ = map(bytes);
+  // The capacity may be a guess above what the system lets the process reserve.
+  while (!base_ && bytes / 2 >= kSmallestReserveBytes) {
+    bytes = to_huge_pages(bytes / 2);
+    base_ = map(bytes);
+  }
+  ENSURE(base_, "arena ", name_, ": cannot reserve ", bytes, " bytes", address_space_limit());
+  capacity_bytes_ = bytes;
+  madvise(base_, static_cast<size_t>(bytes), MADV_HUGEPAGE);
 }
 
 Arena::~Arena() {
@@ -28,7 +54,8 @@ Tensor Arena::alloc(std::string_view name, DType dtype, Shape shape) {
   INVARIANT(bytes >= 0, "arena ", name_, ": ", name, " has shape ", to_string(shape));
   const int64_t padded = (bytes + kAlignmentBytes - 1) / kAlignmentBytes * kAlignmentBytes;
   ENSURE(source_ == MemorySource::kNone || used_bytes_ + padded <= capacity_bytes_, "arena ", name_, ": ", name,
-         " needs ", padded, " bytes, ", capacity_bytes_ - used_bytes_, " of ", capacity_bytes_, " are left");
+         " needs ", padded, " bytes, ", capacity_bytes_ - used_bytes_, " of ", capacity_bytes_, " are left",
+         address_space_limit());
   void* data = base_ ? static_cast<char*>(base_) + used_bytes_ : nullptr;
   used_bytes_ += padded;
   if (used_bytes_ > high_water_bytes_) {

@@ -16,7 +16,7 @@ enum class MemorySource {
 };
 
 /// One block of memory, given out from its beginning and taken back in reverse order. Keeps the high-water mark and
-/// which allocation reached it.
+/// which allocation reached it. Where the system reserves less than the capacity asked for, the capacity is less.
 class Arena {
  public:
   static constexpr int64_t kAlignmentBytes = 64;

@@ -6,8 +6,14 @@
 
 namespace sluice {
 
-/// Whose mistake an Error is; decides the exit code of the program (1, 2 or, for ranks that are out of step, 3).
-enum class Fault { kUser, kInternal, kHang };
+/// Whose mistake an Error is; decides the exit code of the program (parallel/fatal.h).
+enum class Fault {
+  kUser,      ///< configuration, command line, files
+  kInternal,  ///< a defect of the program
+  kHang,      ///< a rank that does not answer, or ranks that are out of step
+  kDiverged,  ///< gradients that stay without a finite norm
+  kNotSaved,  ///< all is done, but the last checkpoint could not be written
+};
 
 /// The one exception of the project. `what()` is the message alone; the place it was thrown at is kept beside it.
 class Error : public std::runtime_error {

@@ -24,8 +24,7 @@ class [[nodiscard]] Event {
  public:
   Event() = default;
   /// Done once `finish` has run, which the first wait() of this event or a copy sees to.
-  explicit Event(std::function<void()> finish)
-      : finish_(std::make_shared<std::function<void()>>(std::move(finish))) {}
+  explicit Event(std::function<void()> finish) : finish_(std::make_shared<std::function<void()>>(std::move(finish))) {}
 
   /// Blocks until the work is done; may be called again.
   void wait() {

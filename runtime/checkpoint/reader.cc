@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
 
 #include "kernels/core/error.h"
 #include "runtime/checkpoint/manifest.h"
@@ -99,6 +100,14 @@ void CheckpointReader::read_piece(const Piece& piece, const ParameterRecord& rec
     }
     at += count;
   });
+}
+
+void CheckpointReader::check_parameters(const std::vector<ParameterRecord>& records) const {
+  std::set<std::string> names;
+  for (const ParameterRecord& record : records) names.insert(record.name);
+  for (const auto& [piece, parts] : pieces_) {
+    ENSURE(names.count(piece.first), folder_, ": holds ", piece.first, ", which the model of its configuration lacks");
+  }
 }
 
 void CheckpointReader::verify_shards() {

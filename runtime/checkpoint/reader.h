@@ -23,6 +23,10 @@ class CheckpointReader {
   /// stored of one kind. Throws Error when it is not there, has another shape, is incomplete or damaged.
   void read(const ParameterRecord& record, Piece::Kind kind, Tensor flat);
 
+  /// Throws Error when there is a piece of a parameter that is not among these: the model is not the one that was
+  /// saved.
+  void check_parameters(const std::vector<ParameterRecord>& records) const;
+
   /// Compares every shard with its checksum. Throws Error naming the first that differs.
   void verify_shards();
 

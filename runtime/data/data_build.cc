@@ -1,6 +1,7 @@
 #include "runtime/data/data_build.h"
 
 #include <cmath>
+#include <filesystem>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -18,6 +19,7 @@
 namespace sluice {
 namespace {
 
+constexpr int kMostWorkers = 1024;
 constexpr size_t kChunkBytes = size_t{1} << 18;
 
 struct Chunk {
@@ -66,11 +68,25 @@ class SetWriter {
   DataMeta meta_;
 };
 
+/// Removes the files of a set that there are, the meta file first, and names them.
+std::vector<std::string> remove_set(const std::string& prefix) {
+  std::vector<std::string> removed;
+  for (const char* ending : {".meta.json", ".idx", ".bin", ".documents.txt"}) {
+    const std::string file = prefix + ending;
+    std::error_code error;
+    if (std::filesystem::remove(file, error)) removed.push_back(file);
+    ENSURE(!error, file, ": cannot be removed: ", error.message());
+  }
+  return removed;
+}
+
 void check_options(const DataBuildOptions& options) {
   ENSURE(!options.files.empty(), "data build: expected at least one file, got none");
   ENSURE(options.held_out_percent >= 0 && options.held_out_percent < 100,
          "--held-out: expected a percentage from 0 to below 100, got ", options.held_out_percent);
-  ENSURE(options.workers >= 0, "--workers: expected 0 or more, got ", options.workers);
+  ENSURE(options.workers >= 0 && options.workers <= kMostWorkers, "--workers: expected 1 to ", kMostWorkers, ", got ",
+         options.workers);
+  ENSURE(!options.out.empty(), "--out: expected a prefix, got nothing");
 }
 
 }  // namespace
@@ -91,6 +107,7 @@ DataBuildResult build_data(const DataBuildOptions& options) {
   for (int worker = 0; worker < workers; ++worker) encoders.emplace_back(tokenizer);
 
   const double percent = options.held_out_percent;
+  create_parent_folder(options.out);
   SetWriter train(options.out, tokenizer);
   std::optional<SetWriter> held_out;
   if (percent > 0) held_out.emplace(options.out + ".heldout", tokenizer);
@@ -114,7 +131,11 @@ DataBuildResult build_data(const DataBuildOptions& options) {
          " documents is none; give more documents or a larger percentage");
   DataBuildResult result;
   result.train = train.finish();
-  if (held_out) result.held_out = held_out->finish();
+  if (held_out) {
+    result.held_out = held_out->finish();
+  } else {
+    result.removed = remove_set(options.out + ".heldout");
+  }
   return result;
 }
 

@@ -55,6 +55,14 @@ std::optional<DataMeta> read_meta(const std::string& prefix) {
   return meta;
 }
 
+void check_counts(const DataMeta& meta, const IndexedDataset& set) {
+  const std::string path = set.prefix() + ".meta.json";
+  ENSURE(meta.documents == set.documents(), path, ": documents: ", meta.documents, ", the data set has ",
+         set.documents());
+  ENSURE(meta.tokens == set.tokens(), path, ": tokens: ", meta.tokens, ", the data set has ", set.tokens());
+  ENSURE(meta.bytes >= 1 || set.targets() == 0, path, ": bytes: 0, but the data set has ", set.tokens(), " tokens");
+}
+
 void check_tokenizer(const std::string& prefix, const DataMeta& meta, const std::string& tokenizer, uint64_t xxh3) {
   ENSURE(meta.tokenizer_xxh3 == xxh3, "the tokenizer does not match the data: ", prefix,
          ".meta.json: tokenizer_xxh3 is ", hex16(meta.tokenizer_xxh3), ", that of ", tokenizer, " is ", hex16(xxh3));

@@ -13,6 +13,7 @@ EvaluationData::EvaluationData(const std::string& prefix, int64_t length, int64_
   ENSURE(length >= 1, "window length: expected 1 or more, got ", length);
   ENSURE(set_.targets() >= 1, prefix, ".idx: no document has two tokens, so there is nothing to predict");
   // The last token is a target only.
+  length_ = std::min(length_, set_.tokens() - 1);
   windows_ = (set_.tokens() - 1 + length_ - 1) / length_;
 }
 
@@ -21,6 +22,10 @@ void EvaluationData::read(int64_t first, int64_t count, Batch& batch) const {
             first + count, " of ", windows_);
   batch.start(count, length_);
   for (int64_t i = 0; i < count; ++i) append_window(set_, (first + i) * length_, vocab_size_, batch);
+}
+
+void EvaluationData::check_ids(int64_t windows) const {
+  set_.largest_id(std::min(windows * length_ + 1, set_.tokens()), vocab_size_);
 }
 
 int64_t count_text_bytes(const IndexedDataset& set, const Tokenizer& tokenizer) {

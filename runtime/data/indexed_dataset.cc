@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 #include "kernels/core/error.h"
 #include "runtime/data/indexed_format.h"
@@ -126,6 +127,18 @@ void IndexedDataset::read(int64_t begin, int64_t count, int64_t vocab_size, int3
   for (int64_t i = 0; i < count; ++i) {
     if (out[i] < 0 || out[i] >= vocab_size) refuse_token(begin + i, out[i], vocab_size);
   }
+}
+
+int32_t IndexedDataset::largest_id(int64_t count, int64_t vocab_size) const {
+  constexpr int64_t kBlockTokens = int64_t{1} << 16;
+  std::vector<int32_t> ids(static_cast<size_t>(std::min(kBlockTokens, count)));
+  int32_t largest = -1;
+  for (int64_t begin = 0; begin < count; begin += kBlockTokens) {
+    const int64_t block = std::min(kBlockTokens, count - begin);
+    read(begin, block, vocab_size, ids.data());
+    largest = std::max(largest, *std::max_element(ids.begin(), ids.begin() + block));
+  }
+  return largest;
 }
 
 void IndexedDataset::refuse_token(int64_t token, int64_t id, int64_t vocab_size) const {

@@ -31,6 +31,8 @@ class IndexedDataset {
   /// Copies tokens [begin, begin + count) to `out`. Throws Error naming file, document, position and id when an id is
   /// not below `vocab_size`.
   void read(int64_t begin, int64_t count, int64_t vocab_size, int32_t* out) const;
+  /// Reads the first `count` tokens and gives their largest id, -1 for none. Throws Error as read() does.
+  int32_t largest_id(int64_t count, int64_t vocab_size) const;
 
  private:
   void read_header();

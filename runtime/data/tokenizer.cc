@@ -63,6 +63,4 @@ std::vector<bool> Tokenizer::present() const {
 
 Tokenizer load_tokenizer(const std::string& spec) { return Tokenizer(read_spec(spec), spec); }
 
-uint64_t tokenizer_xxh3(const std::string& spec) { return hash_of(read_spec(spec)); }
-
 }  // namespace sluice

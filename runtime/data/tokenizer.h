@@ -42,7 +42,4 @@ class Tokenizer {
 /// `spec` is a Hugging Face tokenizer.json, a tiktoken rank file, or the word "bytes" (256 bytes and end of document).
 Tokenizer load_tokenizer(const std::string& spec);
 
-/// xxh3() of load_tokenizer(spec), without parsing it.
-uint64_t tokenizer_xxh3(const std::string& spec);
-
 }  // namespace sluice

@@ -115,6 +115,9 @@ class Reader {
     ENSURE(tokens.is_array(), name_, ": added_tokens: expected a list");
     for (size_t i = 0; i < tokens.size(); ++i) {
       AddedToken token = read_added_token(tokens[i], concat("added_tokens[", i, "]"));
+      const auto id = static_cast<size_t>(token.id);
+      ENSURE(id >= spec_.tokens.size() || spec_.tokens[id].empty() || spec_.tokens[id] == token.text, name_,
+             ": added_tokens[", i, "].id: ", id, " is the id of another token too");
       put_token(token.id, token.text);
       spec_.added.push_back(std::move(token));
     }

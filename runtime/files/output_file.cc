@@ -25,6 +25,14 @@ void sync_folder_of(const std::string& path) {
 
 }  // namespace
 
+void create_parent_folder(const std::string& path) {
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  if (folder.empty()) return;
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  ENSURE(!error, folder.string(), ": cannot be created: ", error.message());
+}
+
 OutputFile::OutputFile(std::string path)
     : path_(std::move(path)), temporary_(path_ + ".tmp"), file_(std::fopen(temporary_.c_str(), "wb")) {
   ENSURE(file_, temporary_, ": cannot write: ", std::strerror(errno));

@@ -6,6 +6,9 @@
 
 namespace sluice {
 
+/// Creates the folder that a file is to lie in, if it is missing. Throws Error naming it when that fails.
+void create_parent_folder(const std::string& path);
+
 /// A file that appears under its name only when complete: written as PATH.tmp, flushed to disk and renamed by commit().
 /// Without commit() the temporary file is removed. Every failure throws Error with the path and the system's reason.
 class OutputFile {

@@ -26,6 +26,7 @@ std::string metrics_json(const StepMetrics& metrics) {
   object["step"] = metrics.step;
   object["tokens"] = metrics.tokens;
   for_each_scalar(metrics, [&](const std::string& name, double value) { object[name] = value; });
+  if (metrics.skipped) object["skipped"] = true;
   for_each_layer_array(metrics.layers,
                        [&](const char* name, const std::vector<double>& values) { object["layers"][name] = values; });
   return object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);

@@ -1,6 +1,8 @@
 #include "runtime/metrics/progress.h"
 
+#include <algorithm>
 #include <cmath>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -9,6 +11,13 @@ namespace sluice {
 namespace {
 
 constexpr double kNewStepWeight = 0.1;
+
+/// Of a terminal that may not tell.
+size_t columns(int terminal) {
+  constexpr size_t kUsual = 80;
+  winsize size{};
+  return ::ioctl(terminal, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : kUsual;
+}
 
 }  // namespace
 
@@ -45,8 +54,12 @@ void Progress::step(const StepMetrics& metrics) {
   mean_step_ms_ = first ? metrics.step_ms : mean_step_ms_ + kNewStepWeight * (metrics.step_ms - mean_step_ms_);
   if (!terminal_) return;
   constexpr const char* kClearToEndOfLine = "\x1b[K";
-  put(fmt::format("\r{}{}", progress_text(metrics, total_steps_, eta_seconds(metrics)), kClearToEndOfLine));
-  line_open_ = true;
+  const bool stays = !metrics.eval_loss.empty();
+  std::string text = progress_text(metrics, total_steps_, eta_seconds(metrics));
+  // Only the last row of a line that wraps could be written over.
+  if (!stays) text.resize(std::min(text.size(), columns(file_) - 1));
+  put(fmt::format("\r{}{}{}", text, kClearToEndOfLine, stays ? "\n" : ""));
+  line_open_ = !stays;
 }
 
 void Progress::log(const StepMetrics& metrics) {

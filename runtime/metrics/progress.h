@@ -13,7 +13,8 @@ std::string duration_text(double seconds);
 /// step 120/600  loss 4.1234  lr 1.00e-03  grad 0.512  5310 tok/s  mfu 31.2%  eta 3m05s
 std::string progress_text(const StepMetrics& metrics, int64_t total_steps, double eta_seconds);
 
-/// Shows a run's progress on a file descriptor: one line that keeps changing on a terminal, lines elsewhere.
+/// Shows a run's progress on a file descriptor: one line that keeps changing on a terminal and is cut to its
+/// width, but a line with an evaluation stays; lines elsewhere.
 class Progress {
  public:
   Progress(int file_descriptor, int64_t total_steps);

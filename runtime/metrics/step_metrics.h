@@ -30,9 +30,10 @@ struct StepMetrics {
   std::optional<double> z_loss;        ///< mean over layers, without coefficient
   double grad_norm = 0;                ///< global, before clipping
   double lr = 0;
+  bool skipped = false;  ///< nothing was updated, since grad_norm is not finite
   double step_ms = 0;
   double tokens_per_s = 0;                  ///< over all ranks
-  std::optional<double> mfu;                ///< model FLOPs over peak, in [0, 1]
+  std::optional<double> mfu;                ///< model FLOPs over peak; see train_flops_per_token for what is counted
   std::optional<double> communication_ms;   ///< that rank 0 spent inside collective calls, waiting for others included
   std::map<std::string, double> eval_loss;  ///< by data set; empty when the step did not evaluate
   LayerMetrics layers;

@@ -4,7 +4,8 @@
 #   tests/bench/vs_pytorch.sh [--rounds N] [small|large|fine|small_dense|large_dense ...]     default: small large
 #
 # Runs sluice and every setting of peer_torch.py in turn, then, for the remaining rounds (default 3), sluice and the
-# fastest settings in turn, so that both sides see the same machine. Prints the medians over runs of tokens/s.
+# fastest settings in turn, so that both sides see the same machine. Prints the medians over runs of tokens/s. Exit code 1
+# when sluice is less than 1.2 times as fast as the fastest setting.
 #   PYTHON   a python with torch 2.10 or newer       default: python3
 #   SLUICE   the program                             default: build/cpu/bin/sluice
 set -euo pipefail
@@ -76,7 +77,7 @@ measure_peer() {
   measure "PyTorch: $2" env "${environment[@]}" "$python" tests/bench/peer_torch.py --config "$1" "${arguments[@]}"
 }
 
-# table: medians a label, fastest first; ratios of sluice to each.
+# table: medians a label, fastest first; ratios of sluice to each. Fails when the smallest is too small.
 table() {
   "$python" - "$work/results" <<'PYTHON'
 import collections, statistics, sys
@@ -90,6 +91,7 @@ print(f"  {'':50} {'tokens/s':>9} {'runs':>5} {'sluice is':>10}")
 print(f"  {'sluice':50} {ours:9.0f} {len(speeds['sluice']):5}")
 for label in sorted(median, key=median.get, reverse=True):
     print(f"  {label:50} {median[label]:9.0f} {len(speeds[label]):5} {ours / median[label]:9.2f}x")
+sys.exit(ours < 1.2 * max(median.values()))
 PYTHON
 }
 
@@ -121,10 +123,12 @@ compare() {
     done
   done
   echo "$name, one thread, $("$python" -c 'import torch; print("PyTorch", torch.__version__)'):"
-  table
+  table || slow+=("$name")
 }
 
+slow=()
 for name in "${names[@]}"; do
   [[ -f configs/bench/$name.textproto ]] || fail "no configs/bench/$name.textproto"
   compare "$name"
 done
+((${#slow[@]} == 0)) || fail "less than 1.2 times as fast as PyTorch: ${slow[*]}"

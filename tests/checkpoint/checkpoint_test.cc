@@ -122,6 +122,17 @@ TEST(Checkpoint, AMissingShardAndAnotherShapeAreNamed) {
   EXPECT_THAT(error_of([&] { CheckpointReader again(folder / ""); }), HasSubstr("shard-00001-of-00002.safetensors"));
 }
 
+TEST(Checkpoint, PiecesOfNoParameterAreRefused) {
+  const TempFolder folder;
+  Model model;
+  write_checkpoint(folder / "", model, 2);
+  const CheckpointReader reader(folder / "");
+  reader.check_parameters(model.records);
+  model.records.pop_back();
+  EXPECT_THAT(error_of([&] { reader.check_parameters(model.records); }),
+              HasSubstr("holds norm.weight, which the model"));
+}
+
 TEST(Checkpoint, OneChangedByteAnywhereIsDetected) {
   const TempFolder folder;
   Model model;

@@ -173,13 +173,42 @@ TEST(DataBuild, BadOptionsAreNamed) {
                 build_data({"none.json", folder / "set", 0, 1, {path}});
               }),
               HasSubstr("none.json: cannot"));
-  EXPECT_THAT(error_of([&] { build_data({"bytes", folder / "no/set", 0, 1, {path}}); }), HasSubstr("cannot write"));
+  EXPECT_THAT(error_of([&] {
+                build_data({"bytes", folder / "set", 0, 20000, {path}});
+              }),
+              HasSubstr("--workers: expected 1 to 1024, got 20000"));
+  EXPECT_THAT(error_of([&] { build_data({"bytes", "", 0, 1, {path}}); }), HasSubstr("--out: expected a prefix"));
+  EXPECT_THAT(error_of([&] {
+                build_data({"bytes", path + "/set", 0, 1, {path}});
+              }),
+              HasSubstr("a.txt: cannot be created"));
+}
+
+TEST(DataBuild, CreatesTheFolderOfThePrefix) {
+  const TempFolder folder;
+  build_data({"bytes", folder / "new/er/set", 0, 1, {folder.write("a.txt", "x")}});
+  EXPECT_TRUE(folder.has("new/er/set.bin"));
+}
+
+TEST(DataBuild, AnEarlierHeldOutSetGoesWhenItsDocumentsAreTrainedOn) {
+  const TempFolder folder;
+  std::vector<std::string> files;
+  for (int i = 0; i < 40; ++i) files.push_back(folder.write("document" + std::to_string(i), "x"));
+  EXPECT_THAT(build_data({"bytes", folder / "set", 50, 1, files}).removed, ElementsAre());
+  ASSERT_TRUE(folder.has("set.heldout.meta.json"));
+  EXPECT_THAT(build_data({"bytes", folder / "set", 0, 1, files}).removed,
+              ElementsAre(folder / "set.heldout.meta.json", folder / "set.heldout.idx", folder / "set.heldout.bin",
+                          folder / "set.heldout.documents.txt"));
+  for (const char* part : {"meta.json", "idx", "bin", "documents.txt"}) {
+    EXPECT_FALSE(folder.has(std::string("set.heldout.") + part)) << part;
+  }
+  EXPECT_EQ(IndexedDataset(folder / "set").documents(), 40);
 }
 
 TEST(DataMeta, AnotherTokenizerIsRefused) {
   DataMeta meta;
-  meta.tokenizer_xxh3 = tokenizer_xxh3("bytes");
-  check_tokenizer("p", meta, "bytes", tokenizer_xxh3("bytes"));
+  meta.tokenizer_xxh3 = load_tokenizer("bytes").xxh3();
+  check_tokenizer("p", meta, "bytes", meta.tokenizer_xxh3);
   EXPECT_THAT(error_of([&] { check_tokenizer("p", meta, "t.json", 0x12); }),
               testing::AllOf(HasSubstr("the tokenizer does not match the data: p.meta.json"),
                              HasSubstr("t.json is 0000000000000012")));

@@ -48,6 +48,17 @@ TEST(EvaluationData, AllLengthsCountTheSameTargets) {
   }
 }
 
+TEST(EvaluationData, AWindowIsNoLongerThanTheSet) {
+  const TempFolder folder;
+  const EvaluationData data(write_set(folder, {{1, 2, 3, 4, 5}, {6, 7}}), int64_t{1} << 40, 300);
+  ASSERT_EQ(data.windows(), 1);
+  EXPECT_EQ(data.length(), 6);
+  Batch batch;
+  data.read(0, 1, batch);
+  EXPECT_THAT(batch.tokens, ElementsAre(1, 2, 3, 4, 5, 6));
+  EXPECT_EQ(batch.target_count, 5);
+}
+
 TEST(EvaluationData, NeedsSomethingToPredict) {
   const TempFolder folder;
   const std::string prefix = write_set(folder, {{1}, {}, {2}});

@@ -21,32 +21,59 @@ echo 'trainin { }' > unknown.textproto
 refused 'unknown.textproto:1:.*unknown field "trainin"' "$SLUICE" train --config unknown.textproto
 refused 'model.num_attention_heads=4 is not divisible by model.num_key_value_heads=3' $(train) --set model.num_key_value_heads=3
 refused 'no/such.textproto' "$SLUICE" train --config no/such.textproto
+refused '--config \.: is a folder' "$SLUICE" train --config .
+refused '--set training.steps=5 seed: 77: sets more than one field' $(train) --set 'training.steps=5 seed: 77'
+sed 's/lr: 5e-3/lr: 5e-3 lr: 1e-3/' config.textproto > twice.textproto
+refused 'twice.textproto:.*: optimizer.lr is set twice' "$SLUICE" train --config twice.textproto
+refused 'unknown command "trian"; did you mean "train"\? \(commands: train, eval, ' "$SLUICE" trian --config config.textproto
+refused 'unknown command "plan" \(commands: train, eval, ' "$SLUICE" plan
+refused 'unknown command "biuld"; did you mean "build"\?' "$SLUICE" data biuld
 
 refused 'nowhere' $(train) --set data.train[0].prefix=nowhere
 cp data.bin cut.bin; cp data.meta.json cut.meta.json; head -c 100 data.idx > cut.idx
 refused 'cut.idx' $(train) --set data.train[0].prefix=cut
 cp data.idx cut.idx; head -c 1000 data.bin > cut.bin
-refused 'cut' $(train) --set data.train[0].prefix=cut
+refused 'cut.bin: sequence .* ends at byte .*, the file has 1000; is it truncated' $(train) --set data.train[0].prefix=cut
 cp data.bin wild.bin; cp data.idx wild.idx; cp data.meta.json wild.meta.json
 for i in $(seq 0 2 4000); do printf '\377\377'; done | dd of=wild.bin conv=notrunc status=none
 refused 'wild.*65535' $(train) --set data.train[0].prefix=wild --set 'data.eval=' --set training.steps=2000 --set training.sequence_length=512 --set model.num_layers=1
 rm -rf run
+refused 'wild.*65535' $(train) --set data.eval[0].prefix=wild
+[ ! -e run/metrics.jsonl ] || fail "an evaluation set is checked too late"
+rm -rf run
 xargs -a documents.txt "$SLUICE" data tokenizer --vocab 400 --out other.json >/dev/null 2>&1
-refused 'tokenizer' $(train) --set data.tokenizer=other.json
+refused 'the tokenizer does not match the data: data.meta.json: .*, that of other.json is' $(train) --set data.tokenizer=other.json
 refused 'the tokenizer does not match the data' "$SLUICE" train --config config.textproto --run run --set data.tokenizer=other.json --set model.vocab_size=600
 touch file
 refused 'file/run' "$SLUICE" train --config config.textproto --run file/run
 : > empty.txt
 refused 'empty.txt' "$SLUICE" data build --tokenizer bytes --out empty empty.txt
+refused '--workers: expected 1 to 1024, got 20000' "$SLUICE" data build --tokenizer bytes --out many --workers 20000 documents.txt
+refused '--out: expected a prefix, got nothing' "$SLUICE" data build --tokenizer bytes --out '' documents.txt
+refused '--length: must be 1 or more, got 0' "$SLUICE" eval --checkpoint . --data data --length 0
+refused '--steps: must be 1 or more, got 0' "$SLUICE" bench step --config config.textproto --steps 0
+for seed in -1 18446744073709551616; do
+  refused "--seed: must be between 0 and 18446744073709551615, got $seed" "$SLUICE" generate --checkpoint . --prompt a --seed=$seed
+done
+refused 'nope.idx: cannot open' mpirun -np 2 "$SLUICE" data info nope
+refused 'too many parameters, model.num_layers=2 \* model.moe.num_experts=1024 ' $(train) --set model.hidden_size=65536 --set model.moe.num_experts=1024 --set model.moe.moe_intermediate_size=2147483648
 refused 'not a checkpoint' "$SLUICE" eval --checkpoint . --data data
 refused 'model.head_dim=4096 must be between 1 and 512' $(train) --set model.head_dim=4096
 mkdir full; ln -s /dev/full full/config.textproto
 refused 'config.textproto cannot be written' "$SLUICE" train --config config.textproto --run full
+mkdir closed; touch closed/checkpoints
+refused '--run closed: checkpoints/ cannot be created' "$SLUICE" train --config config.textproto --run closed
 
 "$SLUICE" train --config config.textproto --run good --set training.steps=4 2> err.txt || { cat err.txt; fail "train good"; }
 step=good/checkpoints/step_00000004
 xargs -a documents.txt "$SLUICE" data build --tokenizer other.json --out other >/dev/null 2>&1
 refused 'the tokenizer does not match the data: other.meta.json' "$SLUICE" eval --checkpoint $step --data other
+for part in bin idx; do cp data.heldout.$part lie.$part; done
+sed -E 's/"bytes": [0-9]+/"bytes": 0/' data.heldout.meta.json > lie.meta.json
+refused 'lie.meta.json: bytes: 0, but' "$SLUICE" eval --checkpoint $step --data lie
+refused 'lie.meta.json: bytes: 0, but' $(train) --set data.eval[0].prefix=lie
+rm -rf run
+refused 'wild.bin: .*65535 is not in the vocabulary' mpirun -np 2 "$SLUICE" eval --checkpoint $step --data data.heldout wild
 refused 'already holds a run' "$SLUICE" train --config config.textproto --run good
 cp -r good good2
 head -c 200000 /dev/zero | sed 's/\x0/a{/g' > deep.textproto
@@ -70,6 +97,8 @@ refused 'tokenizer.json: does not match tokenizer_xxh3' "$SLUICE" generate --che
 cp data.bin bare.bin; cp data.idx bare.idx
 mpirun -np 2 $(train) --set training.steps=4 --set training.micro_batch_size=2 --set data.train[0].prefix=bare 2> err.txt || { cat err.txt; fail "data without a meta file"; }
 [ "$(grep -c 'bare.meta.json is missing' err.txt)" -eq 1 ] || { cat err.txt; fail "not one warning of a missing meta file"; }
+rm -rf run
+refused 'tokenizer.json: the tokenizer has 512 ids, more than model.vocab_size=300' $(train) --set data.train[0].prefix=bare --set data.eval= --set model.vocab_size=300
 rm -rf run
 
 printf 'caf\351 \377\376 \303\251\n' > latin1.txt

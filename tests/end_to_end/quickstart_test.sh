@@ -1,11 +1,21 @@
 #!/usr/bin/env bash
-# The quick start as its user runs it; it must begin at ln(vocab), end below xz on held-out text and leave its files.
+# The quick start as its user runs it: at most 12 minutes in all and 5 of training; it must begin at ln(vocab), end below
+# xz on held-out text and leave its files.
 set -euo pipefail
 cd "$SOURCE"
 fail() { echo "error: $*"; exit 1; }
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 begin=$SECONDS
-bash launch/quickstart.sh || fail "the quick start ended with exit code $?"
-echo "the quick start took $((SECONDS - begin)) s"
+bash launch/quickstart.sh | tee "$log" || fail "the quick start ended with exit code $?"
+took=$((SECONDS - begin))
+
+# at STEP: seconds from the start to "== STEP (N s)".
+at() { sed -nE "s/^== $1 \(([0-9]+) s\)$/\1/p" "$log"; }
+training=$(($(at 'held-out text') - $(at training)))
+echo "the quick start took $took s, $training s of them for training"
+[ $took -le 720 ] || fail "the quick start took $took s, more than 12 minutes"
+[ $training -le 300 ] || fail "training took $training s, more than 5 minutes"
 
 number() { sed -E "s/.*\"$1\":([0-9.e-]+).*/\1/"; }
 for field in loss lm_loss; do

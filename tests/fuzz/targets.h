@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,8 @@ struct FuzzTarget {
   std::string seed;  ///< good input to start from
   std::function<void(const std::string& bytes)> parse;
 };
+
+inline std::ostream& operator<<(std::ostream& out, const FuzzTarget& target) { return out << target.name; }
 
 /// One a file format or text that comes from outside.
 std::vector<FuzzTarget> fuzz_targets();

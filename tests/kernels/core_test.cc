@@ -91,6 +91,15 @@ TEST(Arena, NamesTheAllocationThatDoesNotFit) {
   EXPECT_NE(error_of([&] { arena.release(1); }), "");
 }
 
+TEST(Arena, HasLessWhereTheSystemReservesLess) {
+  constexpr int64_t kMoreThanAnAddressSpace = int64_t{1} << 60;
+  Arena arena("scratch", MemorySource::kHugePages, kMoreThanAnAddressSpace);
+  EXPECT_LT(arena.capacity_bytes(), kMoreThanAnAddressSpace);
+  *arena.alloc("a", DType::kF64, {1}).as<double>() = 1;
+  EXPECT_THAT(error_of([&] { arena.alloc("logits", DType::kU8, {kMoreThanAnAddressSpace}); }),
+              testing::AllOf(HasSubstr("arena scratch: logits needs"), HasSubstr("are left")));
+}
+
 TEST(ThreadPool, RunsAJobOnceOnEveryWorker) {
   ThreadPool pool(3);
   std::atomic<int> runs[3] = {};

@@ -40,9 +40,11 @@ inline std::vector<KernelCase> kernel_cases() {
   return cases;
 }
 
-inline std::string kernel_case_name(const testing::TestParamInfo<KernelCase>& info) {
-  return concat(isa_name(info.param.isa), "_", dtype_name(info.param.dtype), "_", info.param.threads, "threads");
+inline std::ostream& operator<<(std::ostream& out, const KernelCase& c) {
+  return out << isa_name(c.isa) << "_" << dtype_name(c.dtype) << "_" << c.threads << "threads";
 }
+
+inline std::string kernel_case_name(const testing::TestParamInfo<KernelCase>& info) { return concat(info.param); }
 
 /// A stream of its own threads, and the dtype under test.
 class KernelTest : public testing::TestWithParam<KernelCase> {

@@ -39,6 +39,13 @@ TEST(MetricsLog, WhatDoesNotApplyIsAbsent) {
   EXPECT_FALSE(object.contains("layers"));
 }
 
+TEST(MetricsLog, ASkippedUpdateIsSaid) {
+  StepMetrics metrics;
+  EXPECT_FALSE(json::parse(metrics_json(metrics)).contains("skipped"));
+  metrics.skipped = true;
+  EXPECT_EQ(json::parse(metrics_json(metrics))["skipped"], true);
+}
+
 TEST(MetricsLog, EvaluationLossIsNamedAfterItsSet) {
   StepMetrics metrics;
   metrics.eval_loss = {{"prose", 3.5}, {"a\"b", 1}};

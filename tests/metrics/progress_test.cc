@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <gtest/gtest.h>
@@ -56,21 +57,43 @@ TEST(Progress, WritesALineForEachLoggedStepIntoAPipe) {
   ::close(pipe_ends[1]);
 }
 
-TEST(Progress, RewritesOneLineOnATerminal) {
+/// What a terminal of so many columns is sent; 0: it does not tell.
+template <class Body>
+std::string shown(uint16_t columns, const Body& body) {
   const int terminal = ::posix_openpt(O_RDWR | O_NOCTTY);
-  ASSERT_GE(terminal, 0);
-  ASSERT_EQ(::grantpt(terminal) | ::unlockpt(terminal), 0);
+  EXPECT_EQ(::grantpt(terminal) | ::unlockpt(terminal), 0);
   const int screen = ::open(::ptsname(terminal), O_WRONLY | O_NOCTTY);
-  ASSERT_GE(screen, 0);
+  EXPECT_GE(screen, 0);
+  const winsize size{24, columns, 0, 0};
+  EXPECT_EQ(::ioctl(screen, TIOCSWINSZ, &size), 0);
   {
     Progress progress(screen, 600);
-    progress.step(sample_step());
-    progress.log(sample_step());
+    body(progress);
   }
-  EXPECT_EQ(read_some(terminal),
-            "\rstep 120/600  loss 4.1234  lr 1.00e-03  grad 0.512  5310 tok/s  eta 4m00s\x1b[K\r\n");
+  const std::string text = read_some(terminal);
   ::close(screen);
   ::close(terminal);
+  return text;
+}
+
+TEST(Progress, RewritesOneLineOnATerminal) {
+  EXPECT_EQ(shown(0,
+                  [](Progress& progress) {
+                    progress.step(sample_step());
+                    progress.log(sample_step());
+                  }),
+            "\rstep 120/600  loss 4.1234  lr 1.00e-03  grad 0.512  5310 tok/s  eta 4m00s\x1b[K\r\n");
+}
+
+TEST(Progress, CutsTheLineToTheTerminal) {
+  EXPECT_EQ(shown(20, [](Progress& progress) { progress.step(sample_step()); }), "\rstep 120/600  loss \x1b[K\r\n");
+}
+
+TEST(Progress, ALineWithAnEvaluationStaysWhole) {
+  StepMetrics metrics = sample_step();
+  metrics.eval_loss = {{"prose", 3.9}};
+  EXPECT_EQ(shown(20, [&](Progress& progress) { progress.step(metrics); }),
+            "\rstep 120/600  loss 4.1234  lr 1.00e-03  grad 0.512  5310 tok/s  eta 4m00s  eval prose 3.9000\x1b[K\r\n");
 }
 
 }  // namespace

@@ -48,11 +48,12 @@ std::vector<Case> all_cases() {
   return cases;
 }
 
-std::string case_name(const testing::TestParamInfo<Case>& info) {
-  const Case& c = info.param;
-  return std::filesystem::path(c.file).stem().string() + "_" + dtype_name(c.dtype) + "_" + isa_name(c.isa) +
-         (c.recompute ? "_recomputed" : "");
+std::ostream& operator<<(std::ostream& out, const Case& c) {
+  return out << std::filesystem::path(c.file).stem().string() << "_" << dtype_name(c.dtype) << "_" << isa_name(c.isa)
+             << (c.recompute ? "_recomputed" : "");
 }
+
+std::string case_name(const testing::TestParamInfo<Case>& info) { return concat(info.param); }
 
 double relative_l2(const std::vector<double>& got, const std::vector<double>& want) {
   double difference = 0, norm = 0;

@@ -7,9 +7,13 @@ namespace {
 
 thread_local int64_t allocations = 0;
 
-void* allocate(std::size_t bytes) {
+void* allocate_or_null(std::size_t bytes) noexcept {
   ++allocations;
-  if (void* p = std::malloc(bytes)) return p;
+  return std::malloc(bytes);
+}
+
+void* allocate(std::size_t bytes) {
+  if (void* p = allocate_or_null(bytes)) return p;
   throw std::bad_alloc();
 }
 
@@ -17,6 +21,8 @@ void* allocate(std::size_t bytes) {
 
 void* operator new(std::size_t bytes) { return allocate(bytes); }
 void* operator new[](std::size_t bytes) { return allocate(bytes); }
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept { return allocate_or_null(bytes); }
+void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept { return allocate_or_null(bytes); }
 void operator delete(void* p) noexcept { std::free(p); }
 void operator delete[](void* p) noexcept { std::free(p); }
 void operator delete(void* p, std::size_t) noexcept { std::free(p); }

@@ -63,13 +63,51 @@ TEST(Config, AnEmptyOverrideClearsAField) {
 TEST(Config, BadOverridesAreReportedTogether) {
   const std::string message = message_of([] {
     parse_config(small_config(), "test",
-                 {"optimizer.lrr=1", "nonsense", "data.train[7].prefix=a", "optimizer.lr=fast"});
+                 {"optimizer.lrr=1", "nonsense", "data.train[7].prefix=a", "optimizer.lr=fast", "data.train[0]="});
   });
   EXPECT_THAT(message,
               HasSubstr("--set optimizer.lrr=1: unknown field \"lrr\" in OptimizerConfig; did you mean \"lr\"?"));
   EXPECT_THAT(message, HasSubstr("--set nonsense: expected path=value"));
   EXPECT_THAT(message, HasSubstr("train has 1 elements"));
-  EXPECT_THAT(message, HasSubstr("--set optimizer.lr=fast"));
+  EXPECT_THAT(message, HasSubstr("--set optimizer.lr=fast: expected a value of type double, got fast"));
+  EXPECT_THAT(message, HasSubstr("--set data.train[0]=: expected fields in braces"));
+}
+
+TEST(Config, ValuesOfAnotherTypeAreAllReportedWithTheFieldAndWhatFollowsThem) {
+  const std::string message = message_of([] {
+    parse_config(
+        "training {\n  steps: \"a\"  # text\n  seed: 1.5, micro_batch_size: [1, 2]\n}\n"
+        "model { gates { position: G1 } gates { position: H2 } qk_norm: maybe hiden_size: 1 }\noptimizer: 3\n",
+        "f");
+  });
+  EXPECT_EQ(message,
+            "f:2:3: training.steps: expected a value of type int64, got \"a\"\n"
+            "f:3:3: training.seed: expected a value of type int64, got 1.5\n"
+            "f:3:14: training.micro_batch_size: expected a value of type int64, got [1, 2]\n"
+            "f:5:40: model.gates[1].position: expected one of G1, G2, G3, G4, G5, got H2\n"
+            "f:5:55: model.qk_norm: expected a value of type bool, got maybe\n"
+            "f:5:80: unknown field \"hiden_size\" in ModelConfig; did you mean \"hidden_size\"?\n"
+            "f:6:1: optimizer: expected fields in braces, got 3");
+}
+
+TEST(Config, AFieldThatIsSetTwiceIsRefused) {
+  EXPECT_EQ(message_of([] { parse_config("optimizer { lr: 5e-3\n lr: 1e-3 }", "f"); }),
+            "f:2:2: optimizer.lr is set twice, before in line 1");
+  EXPECT_EQ(message_of([] { parse_config("optimizer { lr: 5e-3 }\noptimizer { beta1: 0 lr: 1e-3 }", "f"); }),
+            "f:2:22: optimizer.lr is set twice, before in line 1");
+  EXPECT_EQ(message_of([] { parse_config("data { train { prefix: 'a' } train { prefix: 'b' } }", "f"); }), "");
+}
+
+TEST(Config, AnOverrideSetsOneField) {
+  const auto message = [](const char* text) {
+    return message_of([&] { parse_config(small_config(), "test", {text}); });
+  };
+  for (const char* text : {"training.steps=5 seed: 77", "data.tokenizer=\"a\" prefetch: 3", "training.steps=5 no: 1"}) {
+    EXPECT_THAT(message(text), HasSubstr("sets more than one field; use one --set for each")) << text;
+  }
+  EXPECT_EQ(message("precision=FLOAT"), "--set precision=FLOAT: expected one of F32, F64, BF16, got FLOAT");
+  EXPECT_EQ(message("training.steps=5 6"), "--set training.steps=5 6: expected a value of type int64, got 5 6");
+  EXPECT_EQ(message("training.steps= 5 "), "");
 }
 
 TEST(Config, TextIsReadBackEqual) {
@@ -79,6 +117,10 @@ TEST(Config, TextIsReadBackEqual) {
 
 TEST(Config, AMissingFileIsNamed) {
   EXPECT_THAT(message_of([] { load_config("no/such.textproto", {}); }), HasSubstr("no/such.textproto: cannot be read"));
+}
+
+TEST(Config, AFolderIsNoFile) {
+  EXPECT_THAT(message_of([] { load_config(source_dir() + "/configs", {}); }), HasSubstr("configs: is a folder"));
 }
 
 TEST(Validation, ReportsEveryProblemWithTheField) {
@@ -94,6 +136,31 @@ TEST(Validation, ReportsEveryProblemWithTheField) {
               HasSubstr("training.global_batch_size=7 is not divisible by training.micro_batch_size * mesh.dp"));
   EXPECT_THAT(message, HasSubstr("optimizer.min_lr=1 must be between"));
   EXPECT_THAT(message, HasSubstr("training.steps=0 must be between"));
+}
+
+TEST(Validation, TheInstructionSetIsOneOfTheProblems) {
+  const std::string message = message_of([] {
+    TrainConfig config = parse_config(small_config(), "test", {"cpu.isa=mmx", "training.steps=0"});
+    validate_training(config, 1);
+  });
+  EXPECT_THAT(message, HasSubstr("cpu.isa: unknown instruction set \"mmx\""));
+  EXPECT_THAT(message, HasSubstr("training.steps=0 must be between"));
+}
+
+TEST(Validation, SizesWhoseProductOverflowsAreNamed) {
+  const auto message = [](std::vector<std::string> overrides) {
+    return message_of([&] {
+      TrainConfig config = parse_config(small_config(), "test", overrides);
+      validate_training(config, 1);
+    });
+  };
+  EXPECT_THAT(message({"model.hidden_size=65536", "model.moe.num_experts=1024", "model.moe.top_k=1",
+                       "model.moe.moe_intermediate_size=2147483648"}),
+              HasSubstr("too many parameters, model.num_layers=2 * model.moe.num_experts=1024 * "
+                        "model.moe.moe_intermediate_size=2147483648 * model.hidden_size=65536 is more than"));
+  EXPECT_THAT(message({"model.num_attention_heads=2147483648", "training.sequence_length=268435456"}),
+              HasSubstr("too many activations, training.micro_batch_size=2 * training.sequence_length=268435456 * "
+                        "model.num_attention_heads=2147483648 * model.head_dim=16 is more than"));
 }
 
 TEST(Validation, AWorldThatDoesNotFitTheMeshSaysWhatWould) {

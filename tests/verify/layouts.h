@@ -38,7 +38,7 @@ inline std::string layout_text(const Layout& l) {
                 l.bias_rate > 0 ? "_bias" : "", l.budget < 1 ? "_passes" : "", l.init_std > 0.5 ? "_uneven" : "",
                 l.tied ? "_tied" : "", l.recompute ? "_recompute" : "");
 }
-inline void PrintTo(const Layout& l, std::ostream* out) { *out << layout_text(l); }
+inline std::ostream& operator<<(std::ostream& out, const Layout& l) { return out << layout_text(l); }
 inline std::string layout_name(const testing::TestParamInfo<Layout>& info) { return layout_text(info.param); }
 
 /// A model whose sizes every layout of up to 8 ranks divides; kv heads fewer than tp = 4 and 8.
