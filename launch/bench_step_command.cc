@@ -17,7 +17,7 @@
 namespace sluice {
 namespace {
 
-/// Random tokens, every one a target but the last of a sequence; each sequence is one document.
+/// Random tokens, each with a target; each sequence is one document.
 Batch random_batch(const TrainConfig& config, int dp_rank) {
   const int64_t length = config.training().sequence_length();
   Batch batch;

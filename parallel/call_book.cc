@@ -26,7 +26,7 @@ CallBook::CallBook() {
 uint32_t CallBook::number(const GroupCall& call) {
   const bool by_data = std::strcmp(call.operation, "all_to_all") == 0;
   const Tensor& x = call.in ? call.in : call.out;
-  const int64_t count = by_data || !x ? -1 : call.in.count();
+  const int64_t count = by_data || !x ? -1 : x.count();
   const Key key{&call.group,      call.operation, call.site.file_name(),
                 call.site.line(), count,          static_cast<int64_t>(x.dtype)};
   const auto [at, is_new] = numbers_.try_emplace(key, size());

@@ -25,12 +25,8 @@ struct MpiChannels::Channel {
 };
 
 MpiChannels::MpiChannels(MPI_Comm comm, int rank, int size, MpiTransport transport) : rank_(rank), size_(size) {
-  if (size == 1 || transport == MpiTransport::kMessages) return;
   memory_ = make_mpi_node_memory(comm, rank, static_cast<int64_t>(sizeof(Channel)) * size, transport);
-  if (static_cast<int>(memory_->ranks().size()) < size) {
-    memory_.reset();
-    return;
-  }
+  INVARIANT(static_cast<int>(memory_->ranks().size()) == size, "channels between nodes");
   crowded_ = ranks_on_this_node() > static_cast<int>(std::thread::hardware_concurrency());
 }
 
@@ -102,10 +98,7 @@ void MpiChannels::all_to_all(Tensor in, std::span<const RowRun> send, Tensor out
 }
 
 void check_sent(const std::string& group, int from, int64_t sent, int to, int64_t expected) {
-  if (sent == expected) return;
-  throw Error(concat("group ", group, ": its rank ", from, " sends ", sent, " bytes where its rank ", to, " expects ",
-                     expected),
-              __FILE__, __LINE__, Fault::kHang);
+  if (sent != expected) throw CountMismatch(group, from, sent, to, expected);
 }
 
 }  // namespace sluice

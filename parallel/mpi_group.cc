@@ -48,16 +48,12 @@ struct Message {
 class MpiGroup : public ProcessGroup {
  public:
   MpiGroup(MPI_Comm comm, int rank, int size, const std::string& name, MpiTransport transport)
-      : ProcessGroup(rank, size, name),
-        comm_(comm),
-        transport_(transport),
-        window_(comm, rank, size, transport),
-        channels_(comm, rank, size, transport) {}
+      : ProcessGroup(rank, size, name), comm_(comm), transport_(transport), window_(comm, rank, size, transport) {}
   ~MpiGroup() override {
     // Freeing is collective, and a rank that fails alone is on its way to fatal(): nobody else would come.
     if (std::uncaught_exceptions() > exceptions_at_start_) return;
     window_.close();
-    channels_.close();
+    channels_.reset();
     if (comm_ != MPI_COMM_WORLD) MPI_Comm_free(&comm_);
   }
 
@@ -101,8 +97,10 @@ class MpiGroup : public ProcessGroup {
   }
 
   Event do_all_to_all(Tensor in, std::span<const RowRun> send, Tensor out, std::span<const RowRun> receive) override {
-    if (channels_.open()) {
-      channels_.all_to_all(in, send, out, receive, name());
+    if (window_.open()) {
+      // Few groups exchange rows, and channels take memory for every pair: made by the first call, which all make.
+      if (!channels_) channels_ = std::make_unique<MpiChannels>(comm_, rank(), size(), transport_);
+      channels_->all_to_all(in, send, out, receive, name());
       return {};
     }
     const RowStream own_in(in, send, rank()), own_out(out, receive, rank());
@@ -265,7 +263,7 @@ class MpiGroup : public ProcessGroup {
   MPI_Comm comm_;
   MpiTransport transport_;
   MpiWindow window_;
-  MpiChannels channels_;
+  std::unique_ptr<MpiChannels> channels_;
   std::vector<char> slices_;
 };
 

@@ -47,6 +47,8 @@ void fatal(int code, const char* text) {
   MPI_Initialized(&initialized);
   MPI_Finalized(&finalized);
   const bool with_mpi = initialized && !finalized;
+  // The watchdog comes here while another thread sits in MPI, which only MPI_THREAD_MULTIPLE allows; that would slow
+  // down every call. These two read what does not change, and after the abort nothing has to work any more.
   if (with_mpi) {
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &size);

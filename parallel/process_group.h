@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/core/error.h"
 #include "kernels/core/stream.h"
 #include "parallel/row_runs.h"
 
@@ -56,6 +57,23 @@ class GroupObserver {
   virtual void before(const GroupCall& call) = 0;
   /// The call has returned; what it started may be under way.
   virtual void after(const GroupCall& call) = 0;
+};
+
+/// A rank of a group sends this one another number of bytes than it expects.
+class CountMismatch : public Error {
+ public:
+  CountMismatch(const std::string& group, int from, int64_t sent, int to, int64_t expected)
+      : Error(concat("group ", group, ": its rank ", from, " sends ", sent, " bytes where its rank ", to, " expects ",
+                     expected),
+              __FILE__, __LINE__, Fault::kHang),
+        group_(group),
+        from_(from) {}
+  const std::string& group() const { return group_; }
+  int from() const { return from_; }  ///< rank of the group
+
+ private:
+  std::string group_;
+  int from_;
 };
 
 /// Ranks that communicate. Every member calls the same operations in the same order with matching counts. Counts are

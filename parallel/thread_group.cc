@@ -59,14 +59,19 @@ class Meeting {
     std::lock_guard lock(mutex_);
     abandoned_ = true;
     changed_.notify_all();
-    for (auto& [color, part] : parts_) part->abandon();
+    for (const std::weak_ptr<Meeting>& part : all_parts_) {
+      if (const auto alive = part.lock()) alive->abandon();
+    }
   }
 
   /// The meeting of a split's color, made by whoever asks first.
   std::shared_ptr<Meeting> part(int color, int size) {
     std::lock_guard lock(mutex_);
     std::shared_ptr<Meeting>& part = parts_[color];
-    if (!part) part = std::make_shared<Meeting>(size);
+    if (!part) {
+      part = std::make_shared<Meeting>(size);
+      all_parts_.push_back(part);
+    }
     return part;
   }
   /// The memory of all ranks, made by whoever asks first.
@@ -112,7 +117,8 @@ class Meeting {
   int waiting_ = 0;
   int64_t round_ = 0;
   bool abandoned_ = false;
-  std::map<int, std::shared_ptr<Meeting>> parts_;
+  std::map<int, std::shared_ptr<Meeting>> parts_;  // of a split that is under way
+  std::vector<std::weak_ptr<Meeting>> all_parts_;
   std::shared_ptr<std::vector<Line>> memory_;
   std::map<std::pair<int, int>, std::deque<std::vector<char>>> mail_;
 };

@@ -32,8 +32,12 @@ RunWatch::RunWatch(const TrainConfig& config, const Mesh& mesh)
   watchdog_.emplace(mesh, options);
 }
 
-void RunWatch::set_step(int64_t step) {
-  if (watchdog_) watchdog_->set_step(step);
+void RunWatch::begin_step(int64_t step) {
+  if (watchdog_) watchdog_->begin_step(step);
+}
+
+void RunWatch::end_step() {
+  if (watchdog_) watchdog_->end_step();
 }
 
 void RunWatch::at(uint32_t place) {

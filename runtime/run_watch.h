@@ -17,7 +17,9 @@ class RunWatch : public StageHooks {
 
   /// To be shown the calls of the run; null when nobody watches.
   GroupObserver* observer() { return watchdog_ ? &watchdog_->observer() : nullptr; }
-  void set_step(int64_t step);
+  /// Calls between the two are compared between ranks.
+  void begin_step(int64_t step);
+  void end_step();
   /// Calls body() with the deadline for checkpoints.
   template <class Body>
   void saving(const Body& body) {
@@ -33,7 +35,7 @@ class RunWatch : public StageHooks {
     } catch (const AgreedError&) {
       throw;
     } catch (const Error& error) {
-      if (watchdog_ && error.fault() != Fault::kUser) watchdog_->await_verdict();
+      if (watchdog_ && error.fault() != Fault::kUser) watchdog_->await_verdict(error);
       throw;
     }
   }

@@ -39,7 +39,8 @@ class TrainStep {
   TrainStep(const TrainConfig& config, const Transformer& transformer, ModelState& model, const Mesh& mesh, Stream& s);
 
   /// Runs update `step` (1 for the first). `next_batch` gives this rank's batch of each micro-step in turn.
-  /// Every rank of the mesh calls it. From the second call on nothing is allocated; the result lasts until the next.
+  /// Every rank of the mesh calls it. From the second call on a single rank allocates nothing; the result lasts until
+  /// the next.
   const StepResult& run(Stream& s, int64_t step, double lr, const LossScale& scale,
                         const std::function<const Batch&()>& next_batch);
 

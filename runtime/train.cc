@@ -134,12 +134,13 @@ class TrainingRun {
     const Clock::time_point start = Clock::now();
     traffic_.reset();
     fingerprint_.reset();
-    watch_.set_step(step);
+    watch_.begin_step(step);
     mesh_.observe(&step_observers_);
     const LossScale scale = loss_scale(step);
     const double lr = learning_rate(config_.optimizer(), training_.steps(), step);
     const StepResult& result =
         train_step_->run(s_, step, lr, scale, [&]() -> const Batch& { return prefetcher.next(); });
+    watch_.end_step();
     mesh_.observe(watch_.observer());
     fingerprint_.compare(world_);
     StepMetrics metrics = step_metrics(step, lr, scale, result, ms_since(start));

@@ -53,6 +53,9 @@ void CallPublisher::before(const GroupCall& call) {
   entry.what.store(WatchSlot::packed(group, std::min(kind, 0xffffffu), place_), std::memory_order_relaxed);
   entry.sequence.store(sequence, std::memory_order_relaxed);
   entry.hash.store(hash_, std::memory_order_relaxed);
+  entry.scheduled.store(scheduled_, std::memory_order_relaxed);
+  entry.step.store(slot_.step.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  if (scheduled_ > 0) ++scheduled_;
   slot_.groups[group].sequence.store(sequence, std::memory_order_release);
   add_one(slot_.started);
   moved();
@@ -69,7 +72,9 @@ void CallPublisher::set_place(uint32_t place) {
   moved();
 }
 
-void CallPublisher::set_step(int64_t step) {
+void CallPublisher::begin_step(int64_t step) {
+  hash_ = 0;
+  scheduled_ = 1;
   slot_.step.store(step, std::memory_order_relaxed);
   moved();
 }
@@ -79,7 +84,10 @@ void CallPublisher::set_deadline_ms(int64_t deadline) {
   moved();
 }
 
-void CallPublisher::set_failed() { slot_.failed.store(true, std::memory_order_release); }
+void CallPublisher::set_failed(int accused) {
+  slot_.accused.store(accused + 1, std::memory_order_release);
+  slot_.failed.store(true, std::memory_order_release);
+}
 
 void CallPublisher::moved() { add_one(slot_.progress); }
 

@@ -22,9 +22,12 @@ class CallPublisher : public GroupObserver {
   void after(const GroupCall& call) override;
 
   void set_place(uint32_t place);
-  void set_step(int64_t step);
+  /// The calls from here on are those of a step, the same on every rank, until end_step().
+  void begin_step(int64_t step);
+  void end_step() { scheduled_ = 0; }
   void set_deadline_ms(int64_t deadline);
-  void set_failed();
+  /// A call threw; because of what rank `accused` of the world sent, unless that is -1.
+  void set_failed(int accused);
 
  private:
   /// The group's number in the slot; WatchSlot::kGroups when it was not added.
@@ -36,6 +39,7 @@ class CallPublisher : public GroupObserver {
   CallBook book_;
   std::array<const ProcessGroup*, WatchSlot::kGroups> groups_{};
   uint64_t hash_ = 0;
+  uint64_t scheduled_ = 0;  ///< place of the next call in the step's schedule; 0: in none
   uint32_t groups_known_ = 0, place_ = kNowhere;
 };
 

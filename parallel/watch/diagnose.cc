@@ -42,14 +42,14 @@ const WatchedCall* last_call(const RankState& state) {
   return state.calls().empty() ? nullptr : &state.calls(state.calls_size() - 1);
 }
 
-std::string where(const WatchedCall& call, const RankState& state) {
-  return concat(call.text(), call.place().empty() ? "" : ", " + call.place(), ", step ", state.step());
+std::string where(const WatchedCall& call) {
+  return concat(call.text(), call.place().empty() ? "" : ", " + call.place(), ", step ", call.step());
 }
 
 std::string last_seen(const RankState& state) {
   const WatchedCall* call = last_call(state);
   if (!call) return "no call of it is known";
-  return concat(in_call(state) ? "it is in " : "its last call was ", where(*call, state));
+  return concat(in_call(state) ? "it is in " : "its last call was ", where(*call));
 }
 
 /// "; waiting: ranks 0 and 2 in tp.all_reduce ..., for 3.1 s" for all in a call that are not culprits.
@@ -58,7 +58,7 @@ std::string waiting(const States& states, const std::set<int>& culprits) {
   for (const RankState* state : states) {
     const WatchedCall* call = last_call(*state);
     if (!call || !in_call(*state) || culprits.contains(state->rank())) continue;
-    auto& [ranks, still] = by_call[where(*call, *state)];
+    auto& [ranks, still] = by_call[where(*call)];
     ranks.push_back(state->rank());
     still = std::max(still, state->still_ms());
   }
@@ -78,7 +78,7 @@ std::optional<Diagnosis> silent_ranks(const States& states) {
   std::vector<int> culprits;
   std::vector<std::string> parts;
   for (const RankState* state : states) {
-    if (state->deadline_ms() == 0 || state->silent_ms() < kSilentMs) continue;
+    if (state->silence_deadline_ms() == 0 || state->silent_ms() < kSilentMs) continue;
     culprits.push_back(state->rank());
     parts.push_back(concat(who(*state), " is silent for ", seconds(state->silent_ms()), ": ", last_seen(*state)));
   }
@@ -125,28 +125,51 @@ std::vector<MadeCall> outvoted(const std::vector<MadeCall>& made) {
 
 /// Ranks make the same calls in the same order, each in its own groups.
 std::optional<Diagnosis> differing_ranks(const States& states) {
-  std::map<int64_t, std::vector<MadeCall>> by_index;
+  std::map<std::pair<int64_t, int64_t>, std::vector<MadeCall>> by_place;
   for (const RankState* state : states) {
-    for (int i = 0; i < state->calls_size(); ++i) by_index[state->calls(i).index()].push_back({state, i});
+    for (int i = 0; i < state->calls_size(); ++i) {
+      const WatchedCall& call = state->calls(i);
+      if (call.scheduled() > 0) by_place[{call.step(), call.scheduled()}].push_back({state, i});
+    }
   }
-  for (const auto& [index, made] : by_index) {
+  for (const auto& [place, made] : by_place) {
     const auto differs = [&](const MadeCall& m) { return m.call().hash() != made.front().call().hash(); };
     if (std::none_of(made.begin(), made.end(), differs)) continue;
     std::vector<int> culprits;
     std::vector<std::string> parts;
     for (const MadeCall& other : outvoted(made)) {
       culprits.push_back(other.state->rank());
-      parts.push_back(who(*other.state) + " called " + where(other.call(), *other.state));
+      parts.push_back(who(*other.state) + " called " + where(other.call()));
     }
     std::string text = listed(parts);
     for (const MadeCall& m : made) {
       if (std::find(culprits.begin(), culprits.end(), m.state->rank()) != culprits.end()) continue;
-      text += concat(", where rank ", m.state->rank(), " called ", where(m.call(), *m.state));
+      text += concat(", where rank ", m.state->rank(), " called ", where(m.call()));
       break;
     }
     return found(states, culprits, text);
   }
   return {};
+}
+
+/// Of ranks that received another count than they expected, most received it from the one that is wrong.
+std::optional<Diagnosis> accused_ranks(const States& states) {
+  std::map<int, int64_t> accusers;
+  for (const RankState* state : states) {
+    if (state->has_accused()) ++accusers[state->accused()];
+  }
+  int64_t most = 0;
+  for (const auto& [rank, count] : accusers) most = std::max(most, count);
+  std::vector<int> culprits;
+  std::vector<std::string> parts;
+  for (const RankState* state : states) {
+    const auto at = accusers.find(state->rank());
+    if (at == accusers.end() || at->second < most) continue;
+    culprits.push_back(state->rank());
+    parts.push_back(who(*state) + " sends another count than others expect: " + last_seen(*state));
+  }
+  if (culprits.empty()) return {};
+  return found(states, culprits, listed(parts));
 }
 
 int64_t sequence_in(const RankState& state, const std::string& group) {
@@ -212,20 +235,23 @@ States sorted(const std::vector<RankState>& states) {
 bool in_call(const RankState& state) { return state.started() > state.finished(); }
 
 bool overdue(const RankState& state) {
-  if (state.deadline_ms() == 0) return false;
-  return state.silent_ms() > state.deadline_ms() || (in_call(state) && state.still_ms() > state.deadline_ms());
+  const auto beyond = [](int64_t ms, int64_t deadline) { return deadline > 0 && ms > deadline; };
+  return beyond(state.silent_ms(), state.silence_deadline_ms()) ||
+         (in_call(state) && beyond(state.still_ms(), state.deadline_ms()));
 }
 
 std::optional<Diagnosis> diagnose(const std::vector<RankState>& states, int world_size) {
   const States all = sorted(states);
   if (auto diagnosis = silent_ranks(all)) return diagnosis;
-  if (auto diagnosis = differing_ranks(all)) return diagnosis;
+  if (auto diagnosis = diagnose_difference(states)) return diagnosis;
   if (static_cast<int>(states.size()) < world_size) return {};
   return missing_ranks(all);
 }
 
 std::optional<Diagnosis> diagnose_difference(const std::vector<RankState>& states) {
-  return differing_ranks(sorted(states));
+  const States all = sorted(states);
+  if (auto diagnosis = differing_ranks(all)) return diagnosis;
+  return accused_ranks(all);
 }
 
 }  // namespace sluice

@@ -28,7 +28,7 @@ bool in_call(const RankState& state);
 /// Nothing when whoever others wait for is still moving within its deadline.
 std::optional<Diagnosis> diagnose(const std::vector<RankState>& states, int world_size);
 
-/// The part of diagnose() that needs nobody to be overdue: whose calls differ.
+/// The part of diagnose() that needs nobody to be overdue: whose calls, or counts that depend on the data, differ.
 std::optional<Diagnosis> diagnose_difference(const std::vector<RankState>& states);
 
 }  // namespace sluice

@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <ifaddrs.h>
 #include <net/if.h>
-#include <random>
 #include <sstream>
 #include <zmq.hpp>
 
@@ -15,14 +14,16 @@ namespace {
 // A spoke that cannot reach the hub forgets old reports.
 constexpr int kReportsKept = 8;
 // Of 4096 calls a rank, some 500 KB each.
-constexpr int64_t kMostReportBytes = int64_t{1} << 28;
+constexpr int64_t kMostReportBytes = int64_t{1} << 26;
+// Of reports at a look, so that the thread that takes them beats.
+constexpr int kMostReports = 512;
 
-std::string random_secret() {
-  std::random_device device;
-  std::ostringstream text;
-  for (int i = 0; i < 4; ++i) text << std::hex << device() << '.';
-  return text.str();
-}
+/// A pair of keys of CurveZMQ, as text without blanks.
+struct Keys {
+  static constexpr size_t kBytes = 41;
+  char open[kBytes] = "", secret[kBytes] = "";
+  Keys() { ENSURE(zmq_curve_keypair(open, secret) == 0, "the watchdog cannot make keys: ", zmq_strerror(zmq_errno())); }
+};
 
 /// Addresses that other nodes may reach, as ZeroMQ writes them; the loopback one when there are no others.
 std::vector<std::string> own_addresses() {
@@ -69,9 +70,12 @@ NodeLink::NodeLink(ProcessGroup& world, Role role) : role_(role) {
     try {
       if (role != Role::kBystander) sockets_ = std::make_unique<Sockets>(role);
       if (role != Role::kHub) return;
+      const Keys keys;
+      sockets_->socket.set(zmq::sockopt::curve_server, true);
+      sockets_->socket.set(zmq::sockopt::curve_secretkey, std::string_view(keys.secret));
       sockets_->socket.bind("tcp://*:*");
       const std::string bound = sockets_->socket.get(zmq::sockopt::last_endpoint);
-      invitation = random_secret() + " " + bound.substr(bound.rfind(':') + 1);
+      invitation = concat(keys.open, " ", bound.substr(bound.rfind(':') + 1));
       for (const std::string& address : own_addresses()) invitation += " " + address;
     } catch (const zmq::error_t& error) {
       throw Error(concat("the watchdog cannot listen: ", error.what(), "; watchdog.deadline_s=0 does without"),
@@ -79,18 +83,20 @@ NodeLink::NodeLink(ProcessGroup& world, Role role) : role_(role) {
     }
   });
   std::istringstream words(broadcast_string(world, invitation));
-  std::string port, address;
-  words >> secret_ >> port;
-  if (role == Role::kSpoke) {
-    while (words >> address) sockets_->socket.connect("tcp://" + address + ":" + port);
-  }
+  std::string hub_key, port, address;
+  words >> hub_key >> port;
+  if (role != Role::kSpoke) return;
+  const Keys keys;
+  sockets_->socket.set(zmq::sockopt::curve_serverkey, hub_key);
+  sockets_->socket.set(zmq::sockopt::curve_publickey, std::string_view(keys.open));
+  sockets_->socket.set(zmq::sockopt::curve_secretkey, std::string_view(keys.secret));
+  while (words >> address) sockets_->socket.connect("tcp://" + address + ":" + port);
 }
 
 NodeLink::~NodeLink() = default;
 
-std::string NodeLink::packed(const std::vector<RankState>& states) const {
+std::string NodeLink::packed(const std::vector<RankState>& states) {
   NodeReport report;
-  report.set_secret(secret_);
   for (const RankState& state : states) *report.add_ranks() = state;
   return report.SerializeAsString();
 }
@@ -102,18 +108,18 @@ void NodeLink::report(const std::vector<RankState>& states) {
 std::vector<NodeReport> NodeLink::receive(const std::vector<RankState>& answer) {
   std::vector<NodeReport> reports;
   if (role_ == Role::kBystander) return reports;
+  const std::string packed_answer = role_ == Role::kHub ? packed(answer) : "";
   zmq::message_t sender, message;
-  while (sockets_->socket.recv(message, zmq::recv_flags::dontwait)) {
+  for (int i = 0; i < kMostReports && sockets_->socket.recv(message, zmq::recv_flags::dontwait); ++i) {
     // A router sees the address of who sent a message in front of it.
     if (role_ == Role::kHub) sender.copy(message);
     while (message.more()) (void)sockets_->socket.recv(message);
     NodeReport report;
-    if (!report.ParseFromArray(message.data(), static_cast<int>(message.size())) || report.secret() != secret_)
-      continue;
+    if (!report.ParseFromArray(message.data(), static_cast<int>(message.size()))) continue;
     reports.push_back(std::move(report));
     if (role_ != Role::kHub) continue;
     sockets_->socket.send(sender, zmq::send_flags::sndmore | zmq::send_flags::dontwait);
-    sockets_->socket.send(zmq::buffer(packed(answer)), zmq::send_flags::dontwait);
+    sockets_->socket.send(zmq::buffer(packed_answer), zmq::send_flags::dontwait);
   }
   return reports;
 }

@@ -31,9 +31,8 @@ class NodeLink {
 
  private:
   struct Sockets;
-  std::string packed(const std::vector<RankState>& states) const;
+  static std::string packed(const std::vector<RankState>& states);
   const Role role_;
-  std::string secret_;
   std::unique_ptr<Sockets> sockets_;
 };
 

@@ -14,13 +14,15 @@ std::string key_of(const WatchSlot::Group& group) {
 
 }  // namespace
 
-RankState read_slot(const WatchSlot& slot, const std::vector<std::string>& places, bool all_calls) {
+RankState read_slot(const WatchSlot& slot, const std::vector<std::string>& places, uint64_t most_calls) {
   RankState state;
   state.set_rank(slot.rank);
   state.set_process(slot.process);
   state.set_host(text_of(slot.host, WatchSlot::kHostBytes));
   state.set_deadline_ms(slot.deadline_ms.load(std::memory_order_relaxed));
   state.set_step(slot.step.load(std::memory_order_relaxed));
+  state.set_silence_deadline_ms(slot.silence_deadline_ms);
+  if (const int32_t accused = slot.accused.load(std::memory_order_acquire)) state.set_accused(accused - 1);
   state.set_failed(slot.failed.load(std::memory_order_acquire));
   // A rank that moves on meanwhile shows calls as begun that had not when its counters were read: they are left out.
   state.set_finished(static_cast<int64_t>(slot.finished.load(std::memory_order_acquire)));
@@ -33,20 +35,28 @@ RankState read_slot(const WatchSlot& slot, const std::vector<std::string>& place
     group->set_sequence(static_cast<int64_t>(slot.groups[i].sequence.load(std::memory_order_acquire)));
   }
   const size_t kinds = std::min<size_t>(slot.kinds_known.load(std::memory_order_acquire), WatchSlot::kKinds);
-  // The oldest one may be overwritten while it is read.
-  const uint64_t most = all_calls ? WatchSlot::kCalls - 1 : 1;
+  const uint64_t most = std::min<uint64_t>(most_calls, WatchSlot::kCalls - 1);
   for (uint64_t i = started - std::min(started, most); i < started; ++i) {
     const WatchSlot::Call& entry = slot.calls[i % WatchSlot::kCalls];
     const uint64_t what = entry.what.load(std::memory_order_relaxed);
     const size_t group = what >> 48, kind = what >> 24 & 0xffffff, place = what & 0xffffff;
     if (group >= groups) continue;
     WatchedCall* call = state.add_calls();
-    call->set_index(static_cast<int64_t>(i) + 1);
+    call->set_step(entry.step.load(std::memory_order_relaxed));
+    call->set_scheduled(static_cast<int64_t>(entry.scheduled.load(std::memory_order_relaxed)));
     call->set_group(key_of(slot.groups[group]));
     call->set_sequence(static_cast<int64_t>(entry.sequence.load(std::memory_order_relaxed)));
     call->set_hash(entry.hash.load(std::memory_order_relaxed));
     call->set_text(kind < kinds ? text_of(slot.kinds[kind], WatchSlot::kTextBytes) : "an unusual call");
     if (place < places.size()) call->set_place(places[place]);
+  }
+  // Those that have been overwritten while they were read.
+  std::atomic_thread_fence(std::memory_order_acquire);
+  const uint64_t later = slot.started.load(std::memory_order_relaxed);
+  const uint64_t first = started - std::min(started, most), valid = later - std::min(later, WatchSlot::kCalls - 1);
+  if (valid > first) {
+    const int torn = static_cast<int>(std::min<uint64_t>(valid - first, static_cast<uint64_t>(state.calls_size())));
+    state.mutable_calls()->DeleteSubrange(0, torn);
   }
   return state;
 }

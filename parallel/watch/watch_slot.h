@@ -12,7 +12,8 @@ namespace sluice {
 /// What a rank shows the watchdogs of its node, in memory they share. A field has one writer: the rank's computing
 /// thread, or for `beats` its watchdog.
 struct WatchSlot {
-  static constexpr size_t kGroups = 16, kKinds = 1024, kCalls = 4096;
+  static constexpr size_t kGroups = 16, kKinds = 1024;
+  static constexpr uint64_t kCalls = 4096;
   static constexpr size_t kNameBytes = 32, kTextBytes = 128, kHostBytes = 64;
 
   /// A group as it is registered.
@@ -25,14 +26,19 @@ struct WatchSlot {
   struct Call {
     std::atomic<uint64_t> what;  ///< group, kind and place, as packed() has them
     std::atomic<uint64_t> sequence, hash;
+    std::atomic<uint64_t> scheduled;  ///< place in the schedule of the step, 1 for its first; 0: in none
+    std::atomic<int64_t> step;
   };
 
   int32_t rank, process;
+  int64_t silence_deadline_ms;
   char host[kHostBytes];
   std::atomic<uint64_t> beats, progress;
   std::atomic<int64_t> deadline_ms, step;
   std::atomic<uint64_t> started, finished;
   std::atomic<bool> failed;  ///< a call threw
+  std::atomic<int32_t>
+      accused;  ///< 1 + the rank of the world that sent this one another count than it expected; 0: none
   std::atomic<uint32_t> groups_known, kinds_known;
   Group groups[kGroups];
   char kinds[kKinds][kTextBytes];
@@ -44,7 +50,7 @@ struct WatchSlot {
 };
 
 /// The state of the slot's rank, ages left out. `places` names the places by their numbers; a number beyond is none.
-///   all_calls  as many calls as the slot has; otherwise the last
-RankState read_slot(const WatchSlot& slot, const std::vector<std::string>& places, bool all_calls);
+///   most_calls  the last calls, at most so many
+RankState read_slot(const WatchSlot& slot, const std::vector<std::string>& places, uint64_t most_calls);
 
 }  // namespace sluice

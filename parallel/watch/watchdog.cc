@@ -19,19 +19,23 @@ constexpr int64_t kBeatMs = 100;
 // A longer pause between two beats is one of this process, which says nothing about the others.
 constexpr int64_t kLongestBeatMs = 500;
 constexpr int64_t kTurnMs = 400;
+// What a node reports is long when something is wrong: the last calls, of which rank 0 holds so many.
+constexpr int64_t kLongReportMs = 500;
+constexpr uint64_t kCallsOfAllRanks = uint64_t{1} << 18;
 constexpr int64_t kQuietMs = 2000;
 // Until all know what each other's last calls were, and who is silent.
 constexpr int64_t kGraceMs = 1000;
-// For reports to cross, after a rank failed.
-constexpr int64_t kVerdictMs = 1000;
+// For reports to cross, and others to fail too, after a rank failed.
+constexpr int64_t kFailureGraceMs = 600;
+constexpr int64_t kVerdictMs = 2000;
 constexpr int64_t kConnectMs = 5000;
 
 int64_t milliseconds(double seconds) { return static_cast<int64_t>(seconds * 1e3); }
 
 /// Overdue long enough to speak of it.
 bool due(RankState state) {
-  if (state.deadline_ms() == 0) return false;
-  state.set_deadline_ms(state.deadline_ms() + kGraceMs);
+  if (state.deadline_ms() > 0) state.set_deadline_ms(state.deadline_ms() + kGraceMs);
+  if (state.silence_deadline_ms() > 0) state.set_silence_deadline_ms(state.silence_deadline_ms() + kGraceMs);
   return overdue(state);
 }
 
@@ -39,11 +43,13 @@ bool somebody_failed(const std::vector<RankState>& states) {
   return std::any_of(states.begin(), states.end(), [](const RankState& state) { return state.failed(); });
 }
 
-/// The rank of the world that is rank 0 in the group. Every member calls it.
-int first_of(ProcessGroup& group, int own_rank) {
-  int64_t rank = own_rank;
-  group.broadcast({&rank, DType::kI64, Device::kCpu, {1}}, 0).wait();
-  return static_cast<int>(rank);
+/// Ranks of the world that are in the group, in its order. Every member calls it.
+std::vector<int> members_of(ProcessGroup& group, int own_rank) {
+  int32_t own = own_rank;
+  std::vector<int32_t> all(static_cast<size_t>(group.size()));
+  group.all_gather({&own, DType::kI32, Device::kCpu, {1}}, {all.data(), DType::kI32, Device::kCpu, {group.size()}})
+      .wait();
+  return {all.begin(), all.end()};
 }
 
 }  // namespace
@@ -58,9 +64,13 @@ Watchdog::Watchdog(const Mesh& mesh, WatchdogOptions options)
   own_slot_ = new (memory_->part(own_)) WatchSlot{};
   own_slot_->rank = world_.rank();
   own_slot_->process = getpid();
+  own_slot_->silence_deadline_ms = milliseconds(options_.deadline_s);
   gethostname(own_slot_->host, WatchSlot::kHostBytes - 1);
   publisher_ = std::make_unique<CallPublisher>(*own_slot_);
-  for (ProcessGroup* group : mesh.groups()) publisher_->add(*group, first_of(*group, world_.rank()));
+  for (ProcessGroup* group : mesh.groups()) {
+    std::vector<int>& members = members_[group->name()] = members_of(*group, world_.rank());
+    publisher_->add(*group, members.front());
+  }
   reset_deadline();
   ages_.resize(node.size());
   role_ = world_.rank() == 0 ? NodeLink::Role::kHub : own_ == 0 ? NodeLink::Role::kSpoke : NodeLink::Role::kBystander;
@@ -80,40 +90,60 @@ Watchdog::Watchdog(const Mesh& mesh, WatchdogOptions options)
 }
 
 Watchdog::~Watchdog() {
-  // Nobody stops beating before all have come this far, unless it fails.
-  if (std::uncaught_exceptions() == exceptions_at_start_) world_.barrier();
+  // Nobody stops beating before all have come this far, unless one fails.
+  try {
+    if (std::uncaught_exceptions() == exceptions_at_start_) world_.barrier();
+  } catch (const Error& error) {
+    LOG(ERROR) << "at the end of the watchdog: " << error.what();
+  }
   stop_ = true;
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 void Watchdog::set_deadline(double seconds) { publisher_->set_deadline_ms(milliseconds(seconds)); }
 
-void Watchdog::await_verdict() {
-  publisher_->set_failed();
+void Watchdog::await_verdict(const Error& error) {
+  int accused = -1;
+  if (const auto* mismatch = dynamic_cast<const CountMismatch*>(&error)) {
+    const auto group = members_.find(mismatch->group());
+    if (group != members_.end()) accused = group->second.at(static_cast<size_t>(mismatch->from()));
+  }
+  publisher_->set_failed(accused);
   std::this_thread::sleep_for(std::chrono::milliseconds(kVerdictMs));
 }
 
 void Watchdog::watch() {
-  Clock::time_point last = Clock::now();
-  int64_t quiet_ms = 0;
+  last_beat_ = Clock::now();
   while (!stop_) {
     std::this_thread::sleep_for(std::chrono::milliseconds(kBeatMs));
     own_slot_->beats.fetch_add(1, std::memory_order_relaxed);
-    const Clock::time_point now = Clock::now();
-    const int64_t ms = std::chrono::duration_cast<std::chrono::milliseconds>(now - last).count();
-    last = now;
-    grow_older(std::min(ms, kLongestBeatMs));
-    if (link_) listen();
-    // A process that was stopped and goes on does not know yet what happened meanwhile.
-    quiet_ms = ms > kGraceMs ? kQuietMs : std::max<int64_t>(0, quiet_ms - ms);
-    if (quiet_ms > 0) continue;
-    if (const std::optional<std::string> text = complaint()) {
-      // Several nodes may have found out; who speaks first ends the job.
-      std::this_thread::sleep_for(std::chrono::milliseconds(kTurnMs * std::min(world_.rank(), 5)));
-      options_.report(*text);
-      return;
+    try {
+      look();
+    } catch (const std::exception& error) {
+      LOG(ERROR) << "the watchdog of rank " << world_.rank() << " cannot see the others: " << error.what();
+      std::this_thread::sleep_for(std::chrono::milliseconds(kLongReportMs));
     }
   }
+}
+
+void Watchdog::look() {
+  const Clock::time_point now = Clock::now();
+  const int64_t ms = std::chrono::duration_cast<std::chrono::milliseconds>(now - last_beat_).count();
+  last_beat_ = now;
+  grow_older(std::min(ms, kLongestBeatMs));
+  until_long_report_ms_ -= ms;
+  if (link_) listen();
+  failed_for_ms_ = somebody_failed(known_states(1)) ? failed_for_ms_ + ms : 0;
+  // A process that was stopped and goes on does not know yet what happened meanwhile.
+  quiet_ms_ = ms > kGraceMs ? kQuietMs : std::max<int64_t>(0, quiet_ms_ - ms);
+  if (quiet_ms_ > 0) return;
+  const std::optional<std::string> text = complaint();
+  if (!text) return;
+  // Several nodes may have found out; who speaks first ends the job.
+  const int node = world_.rank() / static_cast<int>(memory_->ranks().size());
+  std::this_thread::sleep_for(std::chrono::milliseconds(kTurnMs * std::min(std::max(node, own_ > 0 ? 1 : 0), 5)));
+  options_.report(*text);
+  stop_ = true;
 }
 
 void Watchdog::grow_older(int64_t ms) {
@@ -132,18 +162,18 @@ void Watchdog::grow_older(int64_t ms) {
   }
 }
 
-std::vector<RankState> Watchdog::states_of_node(bool all_calls) const {
+std::vector<RankState> Watchdog::states_of_node(uint64_t most_calls) const {
   std::vector<RankState> states;
   for (size_t i = 0; i < memory_->ranks().size(); ++i) {
-    states.push_back(read_slot(slot(i), options_.places, all_calls));
+    states.push_back(read_slot(slot(i), options_.places, most_calls));
     states.back().set_silent_ms(ages_[i].silent_ms);
     states.back().set_still_ms(ages_[i].still_ms);
   }
   return states;
 }
 
-std::vector<RankState> Watchdog::known_states(bool all_calls) const {
-  std::vector<RankState> states = states_of_node(all_calls);
+std::vector<RankState> Watchdog::known_states(uint64_t most_calls) const {
+  std::vector<RankState> states = states_of_node(most_calls);
   for (const auto& [rank, remote] : elsewhere_) states.push_back(remote.state);
   return states;
 }
@@ -157,27 +187,40 @@ bool Watchdog::speaks() const {
 
 void Watchdog::listen() {
   if (role_ == NodeLink::Role::kBystander) return;
-  std::vector<RankState> states = states_of_node(false);
-  const bool trouble = std::any_of(states.begin(), states.end(), overdue) || somebody_failed(known_states(false));
-  if (trouble) states = states_of_node(true);
+  const std::vector<RankState> states = states_of_node(1);
   for (const NodeReport& report : link_->receive(states)) {
     for (int i = 0; i < report.ranks_size(); ++i) {
       const RankState& state = report.ranks(i);
-      if (state.rank() >= 0 && state.rank() < world_.size()) elsewhere_[state.rank()] = {state, i == 0};
+      if (state.rank() < 0 || state.rank() >= world_.size()) continue;
+      Remote& remote = elsewhere_[state.rank()];
+      // The calls of a longer report stay until the next one.
+      RankState before = std::move(remote.state);
+      remote = {state, i == 0};
+      if (before.calls_size() > state.calls_size() && before.started() == state.started()) {
+        remote.state.mutable_calls()->Swap(before.mutable_calls());
+      }
     }
     connected_ = true;
   }
-  link_->report(states);
+  const std::vector<RankState> known = known_states(1);
+  const bool trouble = std::any_of(known.begin(), known.end(), overdue) || somebody_failed(known);
+  const bool at_length = trouble && until_long_report_ms_ <= 0;
+  if (at_length) until_long_report_ms_ = kLongReportMs;
+  link_->report(at_length ? states_of_node(calls_to_report()) : states);
+}
+
+uint64_t Watchdog::calls_to_report() const {
+  return std::clamp<uint64_t>(kCallsOfAllRanks / static_cast<uint64_t>(world_.size()), 64, WatchSlot::kCalls);
 }
 
 std::optional<std::string> Watchdog::complaint() {
   if (!speaks()) return {};
-  const std::vector<RankState> states = known_states(false);
+  const std::vector<RankState> states = known_states(1);
   std::optional<Diagnosis> diagnosis;
   if (std::any_of(states.begin(), states.end(), due)) {
-    diagnosis = diagnose(known_states(true), world_.size());
-  } else if (somebody_failed(states)) {
-    diagnosis = diagnose_difference(known_states(true));
+    diagnosis = diagnose(known_states(WatchSlot::kCalls), world_.size());
+  } else if (failed_for_ms_ > kFailureGraceMs) {
+    diagnosis = diagnose_difference(known_states(WatchSlot::kCalls));
   }
   if (!diagnosis) return {};
   return diagnosis->text;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -24,7 +25,7 @@ struct WatchdogOptions {
 
 /// Finds out who holds up a job. Each rank shows its last calls in memory that the ranks of a node share, and a thread
 /// of each beats beside it; the first rank of a node reports to rank 0 by TCP. When a rank is silent or stays in a call
-/// beyond the deadline, the lowest rank that is still alive says who is to blame, within two seconds or so.
+/// beyond the deadline, the lowest rank that is still alive says who is to blame, within five seconds.
 /// Time that the watching process itself was stopped (a suspended job) does not count.
 class Watchdog {
  public:
@@ -37,14 +38,16 @@ class Watchdog {
   GroupObserver& observer() { return *publisher_; }
   /// Where the calls that follow belong to; CallPublisher::kNowhere: to nothing in particular.
   void at(uint32_t place) { publisher_->set_place(place); }
-  void set_step(int64_t step) { publisher_->set_step(step); }
+  /// Calls between the two are the same on every rank, and compared.
+  void begin_step(int64_t step) { publisher_->begin_step(step); }
+  void end_step() { publisher_->end_step(); }
   /// For what takes long without a call, such as writing to disk; of this rank.
   void set_deadline(double seconds);
   void reset_deadline() { set_deadline(options_.deadline_s); }
 
   /// For a rank whose call failed: gives the watchdogs the time to find out whose calls differ. If they do, one of them
   /// reports meanwhile.
-  void await_verdict();
+  void await_verdict(const Error& error);
 
  private:
   /// Time for which a rank's counters stand still.
@@ -61,15 +64,18 @@ class Watchdog {
 
   const WatchSlot& slot(size_t index) const { return *static_cast<const WatchSlot*>(memory_->part(index)); }
   void watch();
+  void look();
   void grow_older(int64_t ms);
-  std::vector<RankState> states_of_node(bool all_calls) const;
-  std::vector<RankState> known_states(bool all_calls) const;
+  std::vector<RankState> states_of_node(uint64_t most_calls) const;
+  std::vector<RankState> known_states(uint64_t most_calls) const;
   /// Of all ranks of this node that are alive, the lowest speaks.
   bool speaks() const;
   void listen();
+  uint64_t calls_to_report() const;
   std::optional<std::string> complaint();
 
   const WatchdogOptions options_;
+  std::map<std::string, std::vector<int>> members_;  ///< of each group, by its name: ranks of the world
   ProcessGroup& world_;
   std::unique_ptr<NodeMemory> memory_;
   size_t own_ = 0;  ///< this rank's part of the memory
@@ -79,6 +85,8 @@ class Watchdog {
   NodeLink::Role role_;
 
   // Of the watching thread.
+  std::chrono::steady_clock::time_point last_beat_;
+  int64_t quiet_ms_ = 0, until_long_report_ms_ = 0, failed_for_ms_ = 0;
   std::vector<Age> ages_;            ///< of the ranks of this node
   std::map<int, Remote> elsewhere_;  ///< by rank
   const int exceptions_at_start_;

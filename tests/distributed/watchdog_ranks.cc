@@ -33,21 +33,21 @@ class Job {
   Job(const Mesh& mesh, Watchdog& watchdog, const Fault& fault) : mesh_(mesh), watchdog_(watchdog), fault_(fault) {}
 
   void step(int64_t step) {
-    watchdog_.set_step(step);
+    watchdog_.begin_step(step);
     for (uint32_t layer = 0; layer < kLayers; ++layer) {
-      watchdog_.at(layer);
+      at(layer);
       gather(mesh_.tp());
       counts();
       exchange();
       reduce(mesh_.tp());
     }
     for (uint32_t layer = kLayers; layer-- > 0;) {
-      watchdog_.at(layer);
+      at(layer);
       gather(mesh_.tp());
       reduce(mesh_.tp());
       bucket();
     }
-    watchdog_.at(CallPublisher::kNowhere);
+    at(CallPublisher::kNowhere);
     call(1, [&](int64_t n) { mesh_.world().all_reduce(tensor(sums_, n)).wait(); });
   }
 
@@ -57,14 +57,19 @@ class Job {
     return {values.data(), DType::kF64, Device::kCpu, {n}};
   }
 
+  void at(uint32_t place) {
+    watchdog_.at(place);
+    place_ = place == CallPublisher::kNowhere ? "step" : concat("layer ", place);
+  }
+
   /// Calls body(count), wrongly if the fault's time has come.
   template <class Body>
   void call(int64_t count, const Body& body) {
     if (!fault_.here || calls_++ != fault_.at) return body(count);
     const auto now = std::chrono::system_clock::now().time_since_epoch();
-    std::fprintf(stderr, "fault at %ld ms, %s in call %ld\n",
+    std::fprintf(stderr, "fault at %ld ms, %s in call %ld, %s\n",
                  static_cast<long>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count()),
-                 fault_.kind.c_str(), static_cast<long>(fault_.at));
+                 fault_.kind.c_str(), static_cast<long>(fault_.at), place_.c_str());
     if (fault_.kind == "stop") std::raise(SIGSTOP);
     if (fault_.kind != "skip") body(fault_.kind == "count" ? count * 2 + 70000 : count);
   }
@@ -96,6 +101,7 @@ class Job {
   Watchdog& watchdog_;
   const Fault fault_;
   int64_t calls_ = 0;
+  std::string place_;
   std::vector<double> part_, all_, bucket_, sums_;
 };
 
@@ -123,7 +129,7 @@ int run(char** argv) {
   try {
     for (int64_t step = 1; step <= kSteps; ++step) job.step(step);
   } catch (const Error& error) {
-    watchdog.await_verdict();
+    watchdog.await_verdict(error);
     fatal(exit_code(error.fault()), error.what());
   }
   mesh.observe(nullptr);

@@ -17,9 +17,13 @@ for ((seed = 1; seed <= times; ++seed)); do
   [ $((ended - began)) -lt $(((deadline + 5) * 1000)) ] || fail "took $((ended - began)) ms"
   # One message, and nobody else in it before those who wait.
   [ "$(grep -c 'error: ' "$log")" -eq 1 ] || fail "not one message"
-  blamed=$(grep -o 'error: .*' "$log" | sed 's/; waiting.*//; s/, where rank.*//' | grep -o 'rank [0-9]* (' | tr -dc '0-9\n' | xargs)
+  blamed=$(grep -o 'error: .*' "$log" | sed 's/; waiting.*//; s/, where rank.*//' | grep -o 'rank [0-9]* (' | tr -dc '0-9\n' | xargs || true)
   [ "$blamed" = "$culprit" ] || fail "blamed: $blamed"
   grep -Eq 'at watchdog_ranks.cc:[0-9]+.*step [0-9]+' "$log" || fail "no call site"
+  if [ "$fault" = count ]; then
+    place=$(sed -n 's/^fault at .*, \([a-z0-9 ]*\)$/\1/p' "$log")
+    grep -q "error: rank $culprit [^;]*$place" "$log" || fail "not in $place"
+  fi
   grep -q '; waiting: rank' "$log" || fail "nobody waits"
 done
 echo "$times times the right rank"

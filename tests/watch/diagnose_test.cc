@@ -22,6 +22,7 @@ class Job {
       state.set_host("node");
       state.set_process(100 + rank);
       state.set_deadline_ms(kDeadline);
+      state.set_silence_deadline_ms(kDeadline);
       state.set_step(7);
       for (const char* group : {"world", "tp"}) state.add_groups()->set_key(key(rank, group));
       states.push_back(state);
@@ -36,7 +37,8 @@ class Job {
     const uint64_t before = state.calls().empty() ? 0 : state.calls(state.calls_size() - 1).hash();
     state.set_started(state.started() + 1);
     WatchedCall* call = state.add_calls();
-    call->set_index(state.started());
+    call->set_step(7);
+    call->set_scheduled(state.started());
     call->set_group(entry->key());
     call->set_sequence(entry->sequence());
     call->set_text(group + "." + operation);
@@ -117,6 +119,28 @@ TEST(Diagnose, WithoutMajorityOrHabitBothAreNamed) {
   EXPECT_THAT(job.culprits(), ElementsAre(0, 1));
 }
 
+TEST(Diagnose, CallsBetweenStepsMayDiffer) {
+  Job job(2);
+  job.make(0, "world", "receive");
+  job.make(1, "world", "send");
+  for (RankState& state : job.states) state.mutable_calls(0)->set_scheduled(0);
+  job.begin(0, "tp", "all_gather");
+  for (int rank : {0, 1}) job.wait(rank, kDeadline + 1);
+  EXPECT_THAT(job.culprits(), ElementsAre(1));
+  EXPECT_THAT(job.text(), HasSubstr("rank 1 (node, process 101) has not come"));
+}
+
+TEST(Diagnose, OfThreeRanksTheOneThatMostAccuseIsNamed) {
+  for (int culprit = 0; culprit < 3; ++culprit) {
+    Job job(3);
+    for (int rank = 0; rank < 3; ++rank) {
+      job.begin(rank, "world", "all_to_all");
+      job.states[static_cast<size_t>(rank)].set_accused(rank == culprit ? (rank + 1) % 3 : culprit);
+    }
+    EXPECT_THAT(job.culprits(), ElementsAre(culprit));
+  }
+}
+
 TEST(Diagnose, WhoHasNotComeIsFoundThroughThoseWhoWaitForEachOther) {
   Job job(4);
   for (int rank = 0; rank < 4; ++rank) job.make(rank, "world", "broadcast");
@@ -155,6 +179,9 @@ TEST(Diagnose, ARankIsOverdueInACallOrSilentUnlessNobodyWatches) {
   EXPECT_TRUE(overdue(state));
   state.set_deadline_ms(0);
   EXPECT_FALSE(overdue(state));
+  state.set_silent_ms(kDeadline + 1);
+  EXPECT_TRUE(overdue(state)) << "a thread that only beats needs no longer deadline";
+  state.set_silent_ms(0);
   state.set_deadline_ms(kDeadline);
   state.set_finished(1);
   state.set_silent_ms(kDeadline + 1);

@@ -57,7 +57,7 @@ TEST(Watchdog, AThreadGroupThatGoesOnIsNotReported) {
 
 TEST(Watchdog, InAThreadGroupTheRankThatDoesNotComeIsNamedOnce) {
   const auto late = [](const Mesh& mesh, Watchdog& watchdog) {
-    watchdog.set_step(3);
+    watchdog.begin_step(3);
     watchdog.at(1);
     int64_t x = 1;
     mesh.dp().all_reduce(view(x)).wait();
@@ -86,12 +86,13 @@ TEST(Watchdog, AThreadGroupMayTakeLongerWhereItSaysSo) {
 
 TEST(Watchdog, AfterAFailureOfAThreadGroupTheDifferingRankIsNamed) {
   const std::vector<std::string> texts = reports(3, 100, [](const Mesh& mesh, Watchdog& watchdog) {
+    watchdog.begin_step(1);
     std::vector<int64_t> x(2);
     const int64_t count = mesh.world().rank() == 1 ? 2 : 1;
     try {
       mesh.dp().all_reduce({x.data(), DType::kI64, Device::kCpu, {count}}).wait();
-    } catch (const Error&) {
-      watchdog.await_verdict();
+    } catch (const Error& error) {
+      watchdog.await_verdict(error);
       throw;
     }
   });
