@@ -136,14 +136,14 @@ void Watchdog::look() {
   failed_for_ms_ = somebody_failed(known_states(1)) ? failed_for_ms_ + ms : 0;
   // A process that was stopped and goes on does not know yet what happened meanwhile.
   quiet_ms_ = ms > kGraceMs ? kQuietMs : std::max<int64_t>(0, quiet_ms_ - ms);
-  if (quiet_ms_ > 0) return;
+  if (quiet_ms_ > 0 || reported_) return;
   const std::optional<std::string> text = complaint();
   if (!text) return;
   // Several nodes may have found out; who speaks first ends the job.
   const int node = world_.rank() / static_cast<int>(memory_->ranks().size());
   std::this_thread::sleep_for(std::chrono::milliseconds(kTurnMs * std::min(std::max(node, own_ > 0 ? 1 : 0), 5)));
+  reported_ = true;
   options_.report(*text);
-  stop_ = true;
 }
 
 void Watchdog::grow_older(int64_t ms) {

@@ -87,6 +87,7 @@ class Watchdog {
   // Of the watching thread.
   std::chrono::steady_clock::time_point last_beat_;
   int64_t quiet_ms_ = 0, until_long_report_ms_ = 0, failed_for_ms_ = 0;
+  bool reported_ = false;
   std::vector<Age> ages_;            ///< of the ranks of this node
   std::map<int, Remote> elsewhere_;  ///< by rank
   const int exceptions_at_start_;
