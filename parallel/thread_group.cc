@@ -40,19 +40,31 @@ class Meeting {
  public:
   explicit Meeting(int size) : offers(static_cast<size_t>(size)) {}
 
-  /// Waits until every rank is here. Throws when a rank has left for good.
-  void meet() {
+  /// Waits until every rank is here. Throws when a rank has left for good, once nobody uses what this one offers.
+  ///   to_use  offers are used by every rank from here on until it says done_using()
+  void meet(bool to_use = false) {
     std::unique_lock lock(mutex_);
-    check_alive();
+    check_alive(lock);
     const int64_t round = round_;
     if (++waiting_ == static_cast<int>(offers.size())) {
       waiting_ = 0;
       ++round_;
+      if (to_use) users_ = static_cast<int>(offers.size());
       changed_.notify_all();
       return;
     }
     changed_.wait(lock, [&] { return round_ != round || abandoned_; });
-    if (round_ == round) check_alive();
+    if (round_ == round) check_alive(lock);
+  }
+
+  void done_using() {
+    std::lock_guard lock(mutex_);
+    if (--users_ == 0) changed_.notify_all();
+  }
+  /// Waits until all have said so.
+  void outlast_users() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return users_ == 0; });
   }
 
   void abandon() {
@@ -100,7 +112,7 @@ class Meeting {
     std::unique_lock lock(mutex_);
     std::deque<std::vector<char>>& box = mail_[{from, to}];
     changed_.wait(lock, [&] { return !box.empty() || abandoned_; });
-    if (box.empty()) check_alive();
+    if (box.empty()) check_alive(lock);
     INVARIANT(static_cast<int64_t>(box.front().size()) == x.bytes(), "receive: expected ", x.bytes(), " bytes, got ",
               box.front().size());
     if (x.bytes() > 0) std::memcpy(x.data, box.front().data(), box.front().size());
@@ -110,11 +122,15 @@ class Meeting {
   std::vector<Offer> offers;
 
  private:
-  void check_alive() { INVARIANT(!abandoned_, "another rank has failed"); }
+  void check_alive(std::unique_lock<std::mutex>& lock) {
+    if (!abandoned_) return;
+    changed_.wait(lock, [&] { return users_ == 0; });
+    INVARIANT(false, "another rank has failed");
+  }
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  int waiting_ = 0;
+  int waiting_ = 0, users_ = 0;
   int64_t round_ = 0;
   bool abandoned_ = false;
   std::map<int, std::shared_ptr<Meeting>> parts_;  // of a split that is under way
@@ -244,11 +260,14 @@ class ThreadGroup : public ProcessGroup {
   template <class Work>
   void exchange(const Offer& own, const char* operation, const Work& work) {
     meeting_->offers[static_cast<size_t>(rank())] = own;
-    meeting_->meet();
+    meeting_->meet(true);
     try {
       work();
+      meeting_->done_using();
     } catch (const Error& error) {
+      meeting_->done_using();
       meeting_->abandon();
+      meeting_->outlast_users();
       throw Error(concat(operation, " in group ", name(), ": ", error.what()), error.file(), error.line(),
                   error.fault());
     }

@@ -126,6 +126,8 @@ Certificate compare(const Evidence& layout, const Evidence& one_rank) {
     compare_losses(comparer, i + 1, layout.steps[i], one_rank.steps.at(i));
     if (i == 0) compare_gradients(comparer, layout, one_rank);
     compare_norms(comparer, i + 1, layout.steps[i], one_rank.steps.at(i));
+    comparer.within(concat("step ", i + 1, ", losses, counts and norm on all ranks"), "", layout.steps[i].disagreement,
+                    0, 0);
   }
   compare_parameters(comparer, layout, one_rank);
   return comparer.certificate;

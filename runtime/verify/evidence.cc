@@ -117,6 +117,7 @@ class Run {
       evidence.steps.push_back(take_step(step));
       step_.wait_for_weights();
       mesh_.observe(nullptr);
+      evidence.steps.back().disagreement = disagreement(evidence.steps.back());
       if (step == 1) gather_first_step(evidence);
     }
     evidence.parameters = gather_parameters(&evidence.copy_distance);
@@ -154,6 +155,22 @@ class Run {
                         {}};
     seen.expert_counts.assign(counts.as<int64_t>(), counts.as<int64_t>() + counts.count());
     return seen;
+  }
+
+  /// Every rank calls it.
+  double disagreement(const Evidence::Step& seen) const {
+    std::vector<double> most = {seen.loss,   seen.lm_loss,   seen.balance_loss,
+                                seen.z_loss, seen.grad_norm, seen.clip_factor};
+    most.insert(most.end(), seen.expert_counts.begin(), seen.expert_counts.end());
+    std::vector<double> least;
+    for (double value : most) least.push_back(-value);
+    double largest = 0;
+    for (std::vector<double>* values : {&most, &least}) {
+      const int64_t n = static_cast<int64_t>(values->size());
+      mesh_.world().all_reduce({values->data(), DType::kF64, Device::kCpu, {n}}, ReduceOp::kMax).wait();
+    }
+    for (size_t i = 0; i < most.size(); ++i) largest = std::max(largest, most[i] + least[i]);
+    return largest;
   }
 
   void gather_first_step(Evidence& evidence) {
