@@ -38,20 +38,19 @@ RankState read_slot(const WatchSlot& slot, const std::vector<std::string>& place
   const uint64_t most = std::min<uint64_t>(most_calls, WatchSlot::kCalls - 1);
   for (uint64_t i = started - std::min(started, most); i < started; ++i) {
     const WatchSlot::Call& entry = slot.calls[i % WatchSlot::kCalls];
-    const uint64_t what = entry.what.load(std::memory_order_relaxed);
+    const uint64_t what = entry.what.load(std::memory_order_acquire);
     const size_t group = what >> 48, kind = what >> 24 & 0xffffff, place = what & 0xffffff;
     if (group >= groups) continue;
     WatchedCall* call = state.add_calls();
-    call->set_step(entry.step.load(std::memory_order_relaxed));
-    call->set_scheduled(static_cast<int64_t>(entry.scheduled.load(std::memory_order_relaxed)));
+    call->set_step(entry.step.load(std::memory_order_acquire));
+    call->set_scheduled(static_cast<int64_t>(entry.scheduled.load(std::memory_order_acquire)));
     call->set_group(key_of(slot.groups[group]));
-    call->set_sequence(static_cast<int64_t>(entry.sequence.load(std::memory_order_relaxed)));
-    call->set_hash(entry.hash.load(std::memory_order_relaxed));
+    call->set_sequence(static_cast<int64_t>(entry.sequence.load(std::memory_order_acquire)));
+    call->set_hash(entry.hash.load(std::memory_order_acquire));
     call->set_text(kind < kinds ? text_of(slot.kinds[kind], WatchSlot::kTextBytes) : "an unusual call");
     if (place < places.size()) call->set_place(places[place]);
   }
   // Those that have been overwritten while they were read.
-  std::atomic_thread_fence(std::memory_order_acquire);
   const uint64_t later = slot.started.load(std::memory_order_relaxed);
   const uint64_t first = started - std::min(started, most), valid = later - std::min(later, WatchSlot::kCalls - 1);
   if (valid > first) {
