@@ -17,7 +17,7 @@ class AgreedError : public Error {
 /// Runs `body` on every rank and then compares notes: if it threw Error anywhere, every rank throws AgreedError.
 /// `body` makes no collective call. Every rank calls it.
 template <class Body>
-void agree(ProcessGroup& group, const Body& body) {
+void agree(ProcessGroup& group, const Body& body, Site site = Site::current()) {
   std::string message;
   int64_t failed = -1;  // 2 * (size - rank), and 1 more for an internal fault: the largest is that of the lowest rank
   try {
@@ -27,7 +27,7 @@ void agree(ProcessGroup& group, const Body& body) {
     failed = 2 * (group.size() - group.rank()) + (error.fault() == Fault::kInternal ? 1 : 0);
   }
   int64_t agreed = failed;
-  group.all_reduce({&agreed, DType::kI64, Device::kCpu, {1}}, ReduceOp::kMax).wait();
+  group.all_reduce({&agreed, DType::kI64, Device::kCpu, {1}}, ReduceOp::kMax, SumOrder::kOrdered, site).wait();
   if (agreed < 0) return;
   throw AgreedError(agreed == failed ? message : "", agreed % 2 ? Fault::kInternal : Fault::kUser);
 }

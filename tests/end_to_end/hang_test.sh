@@ -24,6 +24,6 @@ for ((run = 0; run < 20; ++run)); do
   took=$(($(date +%s%3N) - began))
   [ $code -eq 3 ] || fail "exit code $code: $(cat job.log)"
   [ $took -lt $(((deadline + 5) * 1000)) ] || fail "took $took ms"
-  grep -aEq "error: rank $culprit \(.*is silent.*; waiting: rank $((1 - culprit)) in .* at .*\.cc:[0-9]+.*step [0-9]+" job.log ||
+  grep -aEq "error: rank $culprit \(.*is silent.*; waiting: rank $((1 - culprit)) in .* at .*\.(cc|h):[0-9]+.*step [0-9]+" job.log ||
     fail "rank $culprit is not named: $(grep -a error job.log)"
 done
