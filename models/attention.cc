@@ -19,8 +19,6 @@ struct HeadShapes {
 
   Shape query() const { return {tokens, query_heads, head_dim}; }
   Shape key() const { return {tokens, kv_heads, head_dim}; }
-  Shape query_flat() const { return {tokens, query_heads * head_dim}; }
-  Shape key_flat() const { return {tokens, kv_heads * head_dim}; }
 };
 
 /// Heads of this rank and tokens of its whole tp group.
