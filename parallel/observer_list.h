@@ -17,6 +17,12 @@ class ObserverList : public GroupObserver {
   void after(const GroupCall& call) override {
     for (auto observer = observers_.rbegin(); observer != observers_.rend(); ++observer) (*observer)->after(call);
   }
+  void before_wait(const GroupCall& call) override {
+    for (GroupObserver* observer : observers_) observer->before_wait(call);
+  }
+  void after_wait(const GroupCall& call) override {
+    for (auto observer = observers_.rbegin(); observer != observers_.rend(); ++observer) (*observer)->after_wait(call);
+  }
 
  private:
   std::vector<GroupObserver*> observers_;

@@ -14,13 +14,18 @@ Event keep(Tensor in, Tensor out) {
 }  // namespace
 
 template <class Body>
-auto ProcessGroup::observed(const char* operation, Tensor in, Tensor out, const Site& site, int64_t bytes_sent,
-                            const Body& body) {
-  const GroupCall call{operation, *this, in, out, site, bytes_sent};
+Event ProcessGroup::observed(const char* operation, Tensor in, Tensor out, const Site& site, int64_t bytes_sent,
+                             const Body& body) {
+  const GroupCall call{operation, *this, in, out, site, ++calls_, bytes_sent};
   if (observer_) observer_->before(call);
-  auto event = body();
+  Event event = body();
   if (observer_) observer_->after(call);
-  return event;
+  if (!observer_ || event.done()) return event;
+  return Event([this, call, event]() mutable {
+    if (observer_) observer_->before_wait(call);
+    event.wait();
+    if (observer_) observer_->after_wait(call);
+  });
 }
 
 Event ProcessGroup::all_reduce(Tensor x, ReduceOp op, SumOrder order, Site site) {

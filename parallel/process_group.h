@@ -46,6 +46,7 @@ struct GroupCall {
   ProcessGroup& group;
   Tensor in, out;  ///< the same for operations in place
   Site site;
+  int64_t number;  ///< 1 for this rank's first call in the group
   /// What this rank has to send to others, whatever way it goes: of N bytes and n ranks 2 (n-1)/n N for all_reduce,
   /// (n-1)/n N for reduce_scatter and (n-1) N for all_gather; the rows of others for all_to_all.
   int64_t bytes_sent = 0;
@@ -57,6 +58,9 @@ class GroupObserver {
   virtual void before(const GroupCall& call) = 0;
   /// The call has returned; what it started may be under way.
   virtual void after(const GroupCall& call) = 0;
+  /// The rank begins to wait for what an earlier call has started; not for calls that were over when they returned.
+  virtual void before_wait(const GroupCall&) {}
+  virtual void after_wait(const GroupCall&) {}
 };
 
 /// A rank of a group sends this one another number of bytes than it expects.
@@ -77,8 +81,8 @@ class CountMismatch : public Error {
 };
 
 /// Ranks that communicate. Every member calls the same operations in the same order with matching counts. Counts are
-/// elements (int64, no limit at 2^31). Buffers stay valid and untouched until the returned Event is waited for.
-/// A group of one is the identity. Throws Error when the transport fails or counts do not match a buffer.
+/// elements (int64, no limit at 2^31). Buffers and runs stay valid and untouched until the returned Event is waited
+/// for. A group of one is the identity. Throws Error when the transport fails or counts do not match a buffer.
 class ProcessGroup {
  public:
   virtual ~ProcessGroup() = default;
@@ -126,11 +130,12 @@ class ProcessGroup {
 
  private:
   template <class Body>
-  auto observed(const char* operation, Tensor in, Tensor out, const Site& site, int64_t bytes_sent, const Body& body);
+  Event observed(const char* operation, Tensor in, Tensor out, const Site& site, int64_t bytes_sent, const Body& body);
 
   int rank_;
   int size_;
   std::string name_;
+  int64_t calls_ = 0;
   GroupObserver* observer_ = nullptr;
 };
 

@@ -2,14 +2,22 @@
 
 namespace sluice {
 
-void TrafficMeter::after(const GroupCall& call) {
-  if (call.group.size() == 1) return;
+Traffic* TrafficMeter::add_time(const GroupCall& call) {
+  if (call.group.size() == 1) return nullptr;
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
   Traffic& traffic = traffic_[{call.group.name(), call.operation}];
-  ++traffic.calls;
-  traffic.bytes_sent += call.bytes_sent;
   traffic.seconds += elapsed.count();
+  return &traffic;
 }
+
+void TrafficMeter::after(const GroupCall& call) {
+  if (Traffic* traffic = add_time(call)) {
+    ++traffic->calls;
+    traffic->bytes_sent += call.bytes_sent;
+  }
+}
+
+void TrafficMeter::after_wait(const GroupCall& call) { add_time(call); }
 
 Traffic TrafficMeter::total() const {
   Traffic total;

@@ -26,7 +26,10 @@ class [[nodiscard]] Event {
   /// Done once `finish` has run, which the first wait() of this event or a copy sees to.
   explicit Event(std::function<void()> finish) : finish_(std::make_shared<std::function<void()>>(std::move(finish))) {}
 
-  /// Blocks until the work is done; may be called again.
+  /// Nothing is left to wait for.
+  bool done() const { return !finish_ || !*finish_; }
+
+  /// Blocks until the work is done; may be called again. Throws what the work threw.
   void wait() {
     if (!finish_) return;
     if (*finish_) std::exchange(*finish_, nullptr)();

@@ -6,11 +6,6 @@
 namespace sluice {
 namespace {
 
-template <class T>
-void add_one(std::atomic<T>& counter) {
-  counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_release);
-}
-
 void copy_text(const std::string& from, char* to, size_t bytes) {
   const size_t length = std::min(from.size(), bytes - 1);
   std::memcpy(to, from.data(), length);
@@ -48,8 +43,9 @@ void CallPublisher::before(const GroupCall& call) {
   if (group == WatchSlot::kGroups || call.group.size() == 1) return;
   const uint32_t kind = published_kind(call);
   hash_ = rolled(hash_, book_.kind(kind).hash);
-  const uint64_t sequence = slot_.groups[group].sequence.load(std::memory_order_relaxed) + 1;
-  WatchSlot::Call& entry = slot_.calls[slot_.started.load(std::memory_order_relaxed) % WatchSlot::kCalls];
+  const uint64_t sequence = static_cast<uint64_t>(call.number);
+  const uint64_t index = slot_.started.load(std::memory_order_relaxed);
+  WatchSlot::Call& entry = slot_.calls[index % WatchSlot::kCalls];
   entry.what.store(WatchSlot::packed(group, std::min(kind, 0xffffffu), place_), std::memory_order_relaxed);
   entry.sequence.store(sequence, std::memory_order_relaxed);
   entry.hash.store(hash_, std::memory_order_relaxed);
@@ -57,13 +53,31 @@ void CallPublisher::before(const GroupCall& call) {
   entry.step.store(slot_.step.load(std::memory_order_relaxed), std::memory_order_relaxed);
   if (scheduled_ > 0) ++scheduled_;
   slot_.groups[group].sequence.store(sequence, std::memory_order_release);
-  add_one(slot_.started);
+  slot_.started.store(index + 1, std::memory_order_release);
+  slot_.awaited.store(index + 1, std::memory_order_release);
   moved();
 }
 
 void CallPublisher::after(const GroupCall& call) {
   if (number(call.group) == WatchSlot::kGroups || call.group.size() == 1) return;
-  add_one(slot_.finished);
+  slot_.awaited.store(0, std::memory_order_release);
+  moved();
+}
+
+void CallPublisher::before_wait(const GroupCall& call) {
+  const uint32_t group = number(call.group);
+  if (group == WatchSlot::kGroups || call.group.size() == 1) return;
+  // Few calls have been started since.
+  const uint64_t started = slot_.started.load(std::memory_order_relaxed);
+  for (uint64_t index = started; index > 0 && index + WatchSlot::kCalls > started + 1; --index) {
+    const WatchSlot::Call& entry = slot_.calls[(index - 1) % WatchSlot::kCalls];
+    if (entry.what.load(std::memory_order_relaxed) >> 48 != group ||
+        entry.sequence.load(std::memory_order_relaxed) != static_cast<uint64_t>(call.number)) {
+      continue;
+    }
+    slot_.awaited.store(index, std::memory_order_release);
+    break;
+  }
   moved();
 }
 
@@ -89,6 +103,8 @@ void CallPublisher::set_failed(int accused) {
   slot_.failed.store(true, std::memory_order_release);
 }
 
-void CallPublisher::moved() { add_one(slot_.progress); }
+void CallPublisher::moved() {
+  slot_.progress.store(slot_.progress.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+}
 
 }  // namespace sluice

@@ -20,6 +20,8 @@ class CallPublisher : public GroupObserver {
 
   void before(const GroupCall& call) override;
   void after(const GroupCall& call) override;
+  void before_wait(const GroupCall& call) override;
+  void after_wait(const GroupCall& call) override { after(call); }
 
   void set_place(uint32_t place);
   /// The calls from here on are those of a step, the same on every rank, until end_step().

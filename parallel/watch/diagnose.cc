@@ -47,18 +47,17 @@ std::string where(const WatchedCall& call) {
 }
 
 std::string last_seen(const RankState& state) {
+  if (in_call(state)) return "it is in " + where(state.awaited());
   const WatchedCall* call = last_call(state);
-  if (!call) return "no call of it is known";
-  return concat(in_call(state) ? "it is in " : "its last call was ", where(*call));
+  return call ? "its last call was " + where(*call) : "no call of it is known";
 }
 
 /// "; waiting: ranks 0 and 2 in tp.all_reduce ..., for 3.1 s" for all in a call that are not culprits.
 std::string waiting(const States& states, const std::set<int>& culprits) {
   std::map<std::string, std::pair<std::vector<int>, int64_t>> by_call;
   for (const RankState* state : states) {
-    const WatchedCall* call = last_call(*state);
-    if (!call || !in_call(*state) || culprits.contains(state->rank())) continue;
-    auto& [ranks, still] = by_call[where(*call)];
+    if (!in_call(*state) || culprits.contains(state->rank())) continue;
+    auto& [ranks, still] = by_call[where(state->awaited())];
     ranks.push_back(state->rank());
     still = std::max(still, state->still_ms());
   }
@@ -181,12 +180,11 @@ int64_t sequence_in(const RankState& state, const std::string& group) {
 
 /// Members of the group that `state` is in a call of, which have not come to that call.
 States awaited_by(const RankState& state, const States& states) {
-  const WatchedCall* call = last_call(state);
   States awaited;
-  if (!call || !in_call(state)) return awaited;
+  if (!in_call(state)) return awaited;
   for (const RankState* other : states) {
-    const int64_t sequence = sequence_in(*other, call->group());
-    if (sequence >= 0 && sequence < call->sequence()) awaited.push_back(other);
+    const int64_t sequence = sequence_in(*other, state.awaited().group());
+    if (sequence >= 0 && sequence < state.awaited().sequence()) awaited.push_back(other);
   }
   return awaited;
 }
@@ -232,7 +230,7 @@ States sorted(const std::vector<RankState>& states) {
 
 }  // namespace
 
-bool in_call(const RankState& state) { return state.started() > state.finished(); }
+bool in_call(const RankState& state) { return state.has_awaited(); }
 
 bool overdue(const RankState& state) {
   const auto beyond = [](int64_t ms, int64_t deadline) { return deadline > 0 && ms > deadline; };

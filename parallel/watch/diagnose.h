@@ -17,7 +17,7 @@ struct Diagnosis {
 /// Whether the rank gave no sign for its deadline, or is in a call for that long.
 bool overdue(const RankState& state);
 
-/// Whether the rank has begun a call and not returned from it.
+/// Whether the rank is in a call, or waits for the end of one.
 bool in_call(const RankState& state);
 
 /// Finds the culprits among ranks of which some are overdue. In this order: ranks that are silent (stopped, or off the

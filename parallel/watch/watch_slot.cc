@@ -12,6 +12,24 @@ std::string key_of(const WatchSlot::Group& group) {
   return text_of(group.name, WatchSlot::kNameBytes) + "#" + std::to_string(group.first);
 }
 
+/// Call `index` of the rank, counted from 0; false when it is not known.
+bool read_call(const WatchSlot& slot, uint64_t index, const std::vector<std::string>& places, WatchedCall& call) {
+  const size_t groups = std::min<size_t>(slot.groups_known.load(std::memory_order_acquire), WatchSlot::kGroups);
+  const size_t kinds = std::min<size_t>(slot.kinds_known.load(std::memory_order_acquire), WatchSlot::kKinds);
+  const WatchSlot::Call& entry = slot.calls[index % WatchSlot::kCalls];
+  const uint64_t what = entry.what.load(std::memory_order_acquire);
+  const size_t group = what >> 48, kind = what >> 24 & 0xffffff, place = what & 0xffffff;
+  if (group >= groups) return false;
+  call.set_step(entry.step.load(std::memory_order_acquire));
+  call.set_scheduled(static_cast<int64_t>(entry.scheduled.load(std::memory_order_acquire)));
+  call.set_group(key_of(slot.groups[group]));
+  call.set_sequence(static_cast<int64_t>(entry.sequence.load(std::memory_order_acquire)));
+  call.set_hash(entry.hash.load(std::memory_order_acquire));
+  call.set_text(kind < kinds ? text_of(slot.kinds[kind], WatchSlot::kTextBytes) : "an unusual call");
+  if (place < places.size()) call.set_place(places[place]);
+  return true;
+}
+
 }  // namespace
 
 RankState read_slot(const WatchSlot& slot, const std::vector<std::string>& places, uint64_t most_calls) {
@@ -25,7 +43,7 @@ RankState read_slot(const WatchSlot& slot, const std::vector<std::string>& place
   if (const int32_t accused = slot.accused.load(std::memory_order_acquire)) state.set_accused(accused - 1);
   state.set_failed(slot.failed.load(std::memory_order_acquire));
   // A rank that moves on meanwhile shows calls as begun that had not when its counters were read: they are left out.
-  state.set_finished(static_cast<int64_t>(slot.finished.load(std::memory_order_acquire)));
+  const uint64_t awaited = slot.awaited.load(std::memory_order_acquire);
   const uint64_t started = slot.started.load(std::memory_order_acquire);
   state.set_started(static_cast<int64_t>(started));
   const size_t groups = std::min<size_t>(slot.groups_known.load(std::memory_order_acquire), WatchSlot::kGroups);
@@ -34,22 +52,11 @@ RankState read_slot(const WatchSlot& slot, const std::vector<std::string>& place
     group->set_key(key_of(slot.groups[i]));
     group->set_sequence(static_cast<int64_t>(slot.groups[i].sequence.load(std::memory_order_acquire)));
   }
-  const size_t kinds = std::min<size_t>(slot.kinds_known.load(std::memory_order_acquire), WatchSlot::kKinds);
   const uint64_t most = std::min<uint64_t>(most_calls, WatchSlot::kCalls - 1);
   for (uint64_t i = started - std::min(started, most); i < started; ++i) {
-    const WatchSlot::Call& entry = slot.calls[i % WatchSlot::kCalls];
-    const uint64_t what = entry.what.load(std::memory_order_acquire);
-    const size_t group = what >> 48, kind = what >> 24 & 0xffffff, place = what & 0xffffff;
-    if (group >= groups) continue;
-    WatchedCall* call = state.add_calls();
-    call->set_step(entry.step.load(std::memory_order_acquire));
-    call->set_scheduled(static_cast<int64_t>(entry.scheduled.load(std::memory_order_acquire)));
-    call->set_group(key_of(slot.groups[group]));
-    call->set_sequence(static_cast<int64_t>(entry.sequence.load(std::memory_order_acquire)));
-    call->set_hash(entry.hash.load(std::memory_order_acquire));
-    call->set_text(kind < kinds ? text_of(slot.kinds[kind], WatchSlot::kTextBytes) : "an unusual call");
-    if (place < places.size()) call->set_place(places[place]);
+    if (!read_call(slot, i, places, *state.add_calls())) state.mutable_calls()->RemoveLast();
   }
+  if (awaited > 0 && !read_call(slot, awaited - 1, places, *state.mutable_awaited())) state.clear_awaited();
   // Those that have been overwritten while they were read.
   const uint64_t later = slot.started.load(std::memory_order_relaxed);
   const uint64_t first = started - std::min(started, most), valid = later - std::min(later, WatchSlot::kCalls - 1);

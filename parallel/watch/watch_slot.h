@@ -35,8 +35,9 @@ struct WatchSlot {
   char host[kHostBytes];
   std::atomic<uint64_t> beats, progress;
   std::atomic<int64_t> deadline_ms, step;
-  std::atomic<uint64_t> started, finished;
-  std::atomic<bool> failed;  ///< a call threw
+  std::atomic<uint64_t> started;  ///< calls
+  std::atomic<uint64_t> awaited;  ///< 1 + which of them the rank is in, or waits for the end of; 0: none
+  std::atomic<bool> failed;       ///< a call threw
   std::atomic<int32_t>
       accused;  ///< 1 + the rank of the world that sent this one another count than it expected; 0: none
   std::atomic<uint32_t> groups_known, kinds_known;

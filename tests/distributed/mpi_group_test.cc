@@ -1,7 +1,10 @@
+#include <atomic>
 #include <cstdio>
+#include <functional>
 #include <string_view>
 
 #include <gmock/gmock.h>
+#include <mpi.h>
 
 #include "parallel/agree.h"
 #include "parallel/mpi_session.h"
@@ -9,12 +12,27 @@
 
 // The checks of every group, by the ranks of mpirun: once through shared memory, and once by messages, as between
 // nodes.
+namespace {
+
+// What leaves this rank, as MPI is given it.
+std::atomic<int64_t> bytes_given_to_mpi{0};
+
+}  // namespace
+
+// Takes the place of MPI's own, as the standard foresees for tools.
+extern "C" int MPI_Isend(const void* data, int count, MPI_Datatype type, int to, int tag, MPI_Comm comm,
+                         MPI_Request* request) {
+  bytes_given_to_mpi += count;
+  return PMPI_Isend(data, count, type, to, tag, comm, request);
+}
+
 namespace sluice {
 namespace {
 
 using testing::HasSubstr;
 
 ProcessGroup* world = nullptr;
+bool by_messages = false;
 
 // Beyond what a window takes at a time.
 constexpr size_t kMany = 700'001;
@@ -92,6 +110,79 @@ TEST(MpiGroup, AMessageOfAnotherSizeIsAnErrorThatNamesBothSides) {
   }
 }
 
+class ByteCounter : public GroupObserver {
+ public:
+  void before(const GroupCall& call) override { bytes += call.bytes_sent; }
+  void after(const GroupCall&) override {}
+  int64_t bytes = 0;
+};
+
+TEST(MpiGroup, WhatCallsCountIsWhatLeaves) {
+  if (!by_messages) GTEST_SKIP() << "within a node nothing is sent";
+  const int64_t size = world->size(), n = 300'000 * size;  // several slices
+  ByteCounter counted;
+  const auto group = world->split(0, world->rank(), "all");
+  group->observe(&counted);
+  std::vector<float> x(static_cast<size_t>(n)), part(static_cast<size_t>(n / size));
+  std::vector<RowRun> sent, received;
+  for (int64_t r = 0; r < size; ++r) {
+    sent.push_back({r, static_cast<int64_t>(sent.size()) * 100, 10 + world->rank()});
+    received.push_back({r, r * 100, 10 + r});
+  }
+  Tensor rows = view(x), arrived;
+  std::vector<float> y(x.size());
+  rows.shape = {n / 1000, 1000};
+  arrived = view(y);
+  arrived.shape = rows.shape;
+  const std::vector<std::pair<const char*, std::function<Event()>>> calls = {
+      {"all_reduce", [&] { return group->all_reduce(view(x)); }},
+      {"reduce_scatter", [&] { return group->reduce_scatter(view(x), view(part)); }},
+      {"all_gather", [&] { return group->all_gather(view(part), view(x)); }},
+      {"all_to_all", [&] { return group->all_to_all(rows, sent, arrived, received); }},
+  };
+  for (const auto& [operation, call] : calls) {
+    counted.bytes = 0;
+    world->barrier();
+    const int64_t before = bytes_given_to_mpi;
+    call().wait();
+    // All ranks together: where parts are uneven, a rank's own differ by some elements.
+    std::vector<int64_t> bytes = {bytes_given_to_mpi - before, counted.bytes};
+    world->all_reduce(view(bytes)).wait();
+    EXPECT_EQ(bytes[0], bytes[1]) << operation;
+    EXPECT_EQ(bytes[0] > 0, size > 1) << operation;
+  }
+}
+
+TEST(MpiGroup, GroupsDoNotWaitForEachOther) {
+  if (world->size() != 2) GTEST_SKIP() << "for two ranks";
+  // Large enough that it cannot leave before it is received.
+  std::vector<double> large(1'000'000, world->rank() ? 3 : 0), small(10, 1);
+  const auto first = world->split(0, world->rank(), "first"), second = world->split(0, world->rank(), "second");
+  Event sent;
+  if (world->rank() == 1) sent = first->send(view(large), 0);
+  second->all_reduce(view(small)).wait();
+  second->barrier();
+  if (world->rank() == 0) first->receive(view(large), 1).wait();
+  sent.wait();
+  EXPECT_EQ(large.back(), 3);
+  EXPECT_EQ(small.back(), 2);
+}
+
+TEST(MpiGroup, WhatWaitsBehindAFailureFailsToo) {
+  if (!by_messages) GTEST_SKIP() << "within a node calls are over when they return";
+  if (world->size() != 2) GTEST_SKIP() << "for two ranks";
+  const auto group = world->split(0, world->rank(), "pair");
+  std::vector<double> x(3), y(world->rank() ? 4 : 3);
+  if (world->rank() == 0) {
+    world->barrier();
+    return group->send(view(y), 1).wait();
+  }
+  Event first = group->receive(view(y), 0), second = group->receive(view(x), 0);
+  world->barrier();
+  EXPECT_THROW(second.wait(), CountMismatch);
+  EXPECT_THROW(first.wait(), CountMismatch);
+}
+
 TEST(MpiGroup, EveryRankAgreesOnAFailure) {
   const int last = world->size() - 1;
   try {
@@ -108,9 +199,10 @@ TEST(MpiGroup, EveryRankAgreesOnAFailure) {
 // mpi_group_test [messages]
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  const bool messages = argc > 1 && std::string_view(argv[1]) == "messages";
+  sluice::by_messages = argc > 1 && std::string_view(argv[1]) == "messages";
   sluice::MpiSession session;
-  const auto group = sluice::make_mpi_world(messages ? sluice::MpiTransport::kMessages : sluice::MpiTransport::kAuto);
+  const auto group =
+      sluice::make_mpi_world(sluice::by_messages ? sluice::MpiTransport::kMessages : sluice::MpiTransport::kAuto);
   sluice::world = group.get();
   if (group->rank() > 0)
     delete testing::UnitTest::GetInstance()->listeners().Release(

@@ -44,10 +44,11 @@ class Job {
     call->set_text(group + "." + operation);
     call->set_hash(rolled(before, std::hash<std::string>()(call->text())));
     call->set_place("layer 3 forward");
+    *state.mutable_awaited() = *call;
   }
   void make(int rank, const std::string& group, const std::string& operation) {
     begin(rank, group, operation);
-    states[static_cast<size_t>(rank)].set_finished(states[static_cast<size_t>(rank)].started());
+    states[static_cast<size_t>(rank)].clear_awaited();
   }
   /// The rank does nothing for so long.
   void wait(int rank, int64_t ms) { states[static_cast<size_t>(rank)].set_still_ms(ms); }
@@ -183,7 +184,7 @@ TEST(Diagnose, ARankIsOverdueInACallOrSilentUnlessNobodyWatches) {
   EXPECT_TRUE(overdue(state)) << "a thread that only beats needs no longer deadline";
   state.set_silent_ms(0);
   state.set_deadline_ms(kDeadline);
-  state.set_finished(1);
+  state.clear_awaited();
   state.set_silent_ms(kDeadline + 1);
   EXPECT_TRUE(overdue(state));
 }

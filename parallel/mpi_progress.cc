@@ -1,0 +1,109 @@
+#include "parallel/mpi_progress.h"
+
+#include <algorithm>
+#include <chrono>
+#include <set>
+
+#include "parallel/spin_wait.h"
+
+namespace sluice {
+namespace {
+
+// Between looks while the rank computes: at 10 Gbit/s a socket's buffers hold more than arrives in it.
+constexpr std::chrono::microseconds kPause{50};
+
+}  // namespace
+
+bool MpiTask::advance() {
+  promise_type& promise = coroutine_.promise();
+  if (promise.awaited && !promise.awaited->done()) return false;
+  promise.awaited = nullptr;
+  coroutine_.resume();
+  if (promise.error) std::rethrow_exception(promise.error);
+  return true;
+}
+
+MpiProgress::~MpiProgress() {
+  {
+    std::lock_guard lock(mutex_);
+    stopped_ = true;
+  }
+  changed_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+Event MpiProgress::start(const void* group, MpiTask task) {
+  const auto job = std::make_shared<Job>(group, std::move(task));
+  {
+    std::lock_guard lock(mutex_);
+    if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
+    given_.push_back(job);
+    ++under_way_;
+  }
+  changed_.notify_all();
+  return Event([this, job] {
+    ++waiting_;
+    job->done.wait(false);
+    --waiting_;
+    if (job->error) std::rethrow_exception(job->error);
+  });
+}
+
+void MpiProgress::settle() {
+  std::unique_lock lock(mutex_);
+  ++waiting_;
+  changed_.wait(lock, [&] { return under_way_ == 0; });
+  --waiting_;
+}
+
+void MpiProgress::run() {
+  Jobs jobs;
+  SpinWait wait(crowded_);
+  while (true) {
+    {
+      std::unique_lock lock(mutex_);
+      if (jobs.empty()) changed_.wait(lock, [&] { return stopped_ || !given_.empty(); });
+      if (stopped_) return;
+      jobs.insert(jobs.end(), given_.begin(), given_.end());
+      given_.clear();
+    }
+    if (advance(jobs)) {
+      wait = SpinWait(crowded_);
+    } else if (waiting_ > 0) {
+      wait.once();
+    } else {
+      std::this_thread::sleep_for(kPause);
+    }
+  }
+}
+
+bool MpiProgress::advance(Jobs& jobs) {
+  std::set<const void*> busy;
+  bool moved = false;
+  for (const auto& job : jobs) {
+    if (job->done || !busy.insert(job->group).second) continue;
+    try {
+      moved |= job->task.advance();
+      if (!job->task.finished()) continue;
+      job->done = true;
+    } catch (...) {
+      for (const auto& other : jobs) {
+        if (other->group != job->group || other->done) continue;
+        other->error = std::current_exception();
+        other->done = true;
+        other->done.notify_all();
+      }
+    }
+    job->done.notify_all();
+  }
+  const auto ended = std::erase_if(jobs, [](const auto& job) { return job->done.load(); });
+  if (ended == 0) return moved;
+  {
+    std::lock_guard lock(mutex_);
+    under_way_ -= static_cast<int64_t>(ended);
+  }
+  changed_.notify_all();
+  return true;
+}
+
+}  // namespace sluice
