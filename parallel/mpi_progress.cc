@@ -2,15 +2,18 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
 #include <set>
 
+#include "kernels/core/error.h"
 #include "parallel/spin_wait.h"
 
 namespace sluice {
 namespace {
 
-// Between looks while the rank computes: at 10 Gbit/s a socket's buffers hold more than arrives in it.
-constexpr std::chrono::microseconds kPause{50};
+// Between looks while the rank computes: the buffers of a socket hold what arrives meanwhile, and looking more often
+// takes the core that computes.
+constexpr std::chrono::microseconds kPause{200};
 
 }  // namespace
 
@@ -23,7 +26,30 @@ bool MpiTask::advance() {
   return true;
 }
 
-MpiProgress::~MpiProgress() {
+/// What the event of a job holds.
+class MpiProgress::Ticket {
+ public:
+  Ticket(MpiProgress& progress, std::shared_ptr<Job> job) : progress_(progress), job_(std::move(job)) {}
+  ~Ticket() {
+    if (job_->done) return;
+    if (std::uncaught_exceptions() > exceptions_at_start_) {
+      progress_.stop();
+    } else {
+      progress_.await(*job_);
+    }
+  }
+  void wait() {
+    progress_.await(*job_);
+    if (job_->error) std::rethrow_exception(job_->error);
+  }
+
+ private:
+  const int exceptions_at_start_ = std::uncaught_exceptions();
+  MpiProgress& progress_;
+  std::shared_ptr<Job> job_;
+};
+
+void MpiProgress::stop() {
   {
     std::lock_guard lock(mutex_);
     stopped_ = true;
@@ -32,27 +58,29 @@ MpiProgress::~MpiProgress() {
   if (thread_.joinable()) thread_.join();
 }
 
+void MpiProgress::await(const Job& job) {
+  ++waiting_;
+  job.done.wait(false);
+  --waiting_;
+}
+
 Event MpiProgress::start(const void* group, MpiTask task) {
   const auto job = std::make_shared<Job>(group, std::move(task));
   {
     std::lock_guard lock(mutex_);
+    INVARIANT(!stopped_, "messages after this rank failed");
     if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
     given_.push_back(job);
     ++under_way_;
   }
   changed_.notify_all();
-  return Event([this, job] {
-    ++waiting_;
-    job->done.wait(false);
-    --waiting_;
-    if (job->error) std::rethrow_exception(job->error);
-  });
+  return Event([ticket = std::make_shared<Ticket>(*this, job)] { ticket->wait(); });
 }
 
 void MpiProgress::settle() {
   std::unique_lock lock(mutex_);
   ++waiting_;
-  changed_.wait(lock, [&] { return under_way_ == 0; });
+  changed_.wait(lock, [&] { return under_way_ == 0 || stopped_; });
   --waiting_;
 }
 
@@ -63,9 +91,9 @@ void MpiProgress::run() {
     {
       std::unique_lock lock(mutex_);
       if (jobs.empty()) changed_.wait(lock, [&] { return stopped_ || !given_.empty(); });
-      if (stopped_) return;
       jobs.insert(jobs.end(), given_.begin(), given_.end());
       given_.clear();
+      if (stopped_) break;
     }
     if (advance(jobs)) {
       wait = SpinWait(crowded_);
@@ -74,6 +102,11 @@ void MpiProgress::run() {
     } else {
       std::this_thread::sleep_for(kPause);
     }
+  }
+  for (const auto& job : jobs) {
+    job->error = std::make_exception_ptr(Error("given up, since this rank failed", __FILE__, __LINE__));
+    job->done = true;
+    job->done.notify_all();
   }
 }
 

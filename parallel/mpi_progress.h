@@ -54,11 +54,11 @@ class MpiProgress {
  public:
   /// crowded  the node has more ranks than cores
   explicit MpiProgress(bool crowded) : crowded_(crowded) {}
-  /// Gives up what is under way.
-  ~MpiProgress();
+  ~MpiProgress() { stop(); }
 
   /// Begins a task of a group when those that the group has begun before are done. The event throws what the task
-  /// threw, or what one before it did while it waited for its turn.
+  /// threw, or what one before it did while it waited for its turn. When it goes unwaited, it waits: buffers are about
+  /// to go; or if an exception is the reason, ends this thread, since the others may never come.
   Event start(const void* group, MpiTask task);
   /// Waits until nothing is under way, whatever came of it.
   void settle();
@@ -71,9 +71,12 @@ class MpiProgress {
     std::atomic<bool> done{false};
   };
   using Jobs = std::vector<std::shared_ptr<Job>>;
+  class Ticket;
   void run();
   bool advance(Jobs& jobs);
   void await(const Job& job);
+  /// Gives up what is under way.
+  void stop();
 
   const bool crowded_;
   std::mutex mutex_;

@@ -168,6 +168,13 @@ TEST(MpiGroup, GroupsDoNotWaitForEachOther) {
   EXPECT_EQ(small.back(), 2);
 }
 
+TEST(MpiGroup, AnEventThatGoesUnwaitedWaits) {
+  const auto group = world->split(0, world->rank(), "all");
+  std::vector<float> x = numbers(world->rank(), kMany);
+  { const Event dropped = group->all_reduce(view(x)); }
+  EXPECT_EQ(x, ordered_sum(world->size(), kMany));
+}
+
 TEST(MpiGroup, WhatWaitsBehindAFailureFailsToo) {
   if (!by_messages) GTEST_SKIP() << "within a node calls are over when they return";
   if (world->size() != 2) GTEST_SKIP() << "for two ranks";
