@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 
 #include "parallel/thread_group.h"
+#include "tests/parallel/late_group.h"
 
 namespace sluice {
 namespace {
@@ -14,14 +15,15 @@ using testing::HasSubstr;
 Tensor view(int64_t& x) { return {&x, DType::kI64, Device::kCpu, {1}}; }
 
 /// What the watchdogs of a group of threads report while they run `body`.
-std::vector<std::string> reports(int ranks, double deadline_s,
-                                 const std::function<void(const Mesh&, Watchdog&)>& body) {
+std::vector<std::string> reports(int ranks, double deadline_s, const std::function<void(const Mesh&, Watchdog&)>& body,
+                                 bool late_results = false) {
   std::mutex mutex;
   std::vector<std::string> texts;
   const auto rank = [&](ProcessGroup& world) {
     MeshShape shape;
     shape.dp = world.size();
-    const Mesh mesh(shape, world);
+    LateGroup late(world);
+    const Mesh mesh(shape, late_results ? late : world);
     WatchdogOptions options;
     options.deadline_s = deadline_s;
     options.places = {"layer 0", "layer 1"};
@@ -70,6 +72,23 @@ TEST(Watchdog, InAThreadGroupTheRankThatDoesNotComeIsNamedOnce) {
   EXPECT_THAT(texts[0], HasSubstr("has not come: its last call was dp.all_reduce of 1 i64 at watchdog_test.cc:"));
   EXPECT_THAT(texts[0], HasSubstr("waiting: ranks 0 and 1 in dp.all_reduce of 1 i64 at watchdog_test.cc:"));
   EXPECT_THAT(texts[0], HasSubstr("layer 1, step 3"));
+}
+
+TEST(Watchdog, WhoeverWaitsForAnEarlierCallIsShownInThatOne) {
+  const auto late = [](const Mesh& mesh, Watchdog& watchdog) {
+    watchdog.begin_step(3);
+    int64_t x = 1, y = 1, all[2] = {};
+    if (mesh.world().rank() == 1) rest(2.5);
+    Event first = mesh.dp().all_reduce(view(x));
+    Event second = mesh.dp().all_gather(view(y), {all, DType::kI64, Device::kCpu, {2}});
+    first.wait();
+    second.wait();
+  };
+  const std::vector<std::string> texts = reports(2, 0.5, late, true);
+  ASSERT_EQ(texts.size(), 1u);
+  EXPECT_THAT(texts[0], HasSubstr("rank 1 ("));
+  EXPECT_THAT(texts[0], HasSubstr("has not come"));
+  EXPECT_THAT(texts[0], HasSubstr("waiting: rank 0 in dp.all_reduce of 1 i64"));
 }
 
 TEST(Watchdog, AThreadGroupMayTakeLongerWhereItSaysSo) {
