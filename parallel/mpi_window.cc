@@ -16,6 +16,8 @@ namespace {
 // microsecond, is small beside its copies.
 constexpr int64_t kPieceBytes = int64_t{256} << 10;
 constexpr int64_t kSlots = 2;
+// From here on what is read directly makes up for the calls to the kernel.
+constexpr int64_t kDirectBytes = int64_t{1} << 20;
 
 bool on_one_node(MPI_Comm comm, int size) {
   MPI_Comm node = MPI_COMM_NULL;
@@ -50,6 +52,8 @@ MpiWindow::MpiWindow(MPI_Comm comm, int rank, int size, MpiTransport transport)
   MPI_CALL(MPI_Win_lock_all(MPI_MODE_NOCHECK, window_));
   MPI_CALL(MPI_Barrier(comm));
   terms_.resize(static_cast<size_t>(size));
+  peers_.emplace(comm, rank, size);
+  if (peers_->open()) scratch_.resize(kPieceBytes);
 }
 
 void MpiWindow::close() {
@@ -71,8 +75,38 @@ void MpiWindow::meet() {
   }
 }
 
+bool MpiWindow::direct(int64_t bytes) const { return peers_->open() && bytes >= kDirectBytes; }
+
+void MpiWindow::show(const char* data) {
+  arrivals_[rank_].data = data;
+  meet();
+}
+
+void MpiWindow::combine_shown(DType dtype, ReduceOp op, int64_t offset, int64_t n, char* out) {
+  const int64_t element = dtype_bytes(dtype), at_a_time = kPieceBytes / element / size_;
+  for (int64_t at = 0; at < n; at += at_a_time) {
+    const int64_t count = std::min(at_a_time, n - at), from = offset + at * element;
+    for (int r = 0; r < size_; ++r) {
+      char* piece = scratch_.data() + r * at_a_time * element;
+      if (r != rank_) peers_->read(r, arrivals_[r].data + from, piece, count * element);
+      terms_[static_cast<size_t>(r)] = r == rank_ ? arrivals_[r].data + from : piece;
+    }
+    combine(dtype, op, count, terms_, out + at * element);
+  }
+}
+
 void MpiWindow::all_reduce(DType dtype, ReduceOp op, int64_t n, char* data) {
   const int64_t element = dtype_bytes(dtype), at_a_time = kPieceBytes / element;
+  if (direct(n * element)) {
+    const auto begin = [&](int r) { return part_begin(n, r, size_) * element; };
+    show(data);
+    combine_shown(dtype, op, begin(rank_), (begin(rank_ + 1) - begin(rank_)) / element, data + begin(rank_));
+    meet();
+    for (int r = 0; r < size_; ++r) {
+      if (r != rank_) peers_->read(r, arrivals_[r].data + begin(r), data + begin(r), begin(r + 1) - begin(r));
+    }
+    return meet();
+  }
   for (int64_t at = 0; at < n; at += at_a_time, next_piece()) {
     const int64_t count = std::min(at_a_time, n - at);
     char* piece = data + at * element;
@@ -91,6 +125,11 @@ void MpiWindow::all_reduce(DType dtype, ReduceOp op, int64_t n, char* data) {
 
 void MpiWindow::reduce_scatter(DType dtype, int64_t n, const char* in, char* out) {
   const int64_t element = dtype_bytes(dtype), at_a_time = kPieceBytes / element / size_;
+  if (direct(n * size_ * element)) {
+    show(in);
+    combine_shown(dtype, ReduceOp::kSum, rank_ * n * element, n, out);
+    return meet();
+  }
   for (int64_t at = 0; at < n; at += at_a_time, next_piece()) {
     const int64_t count = std::min(at_a_time, n - at), bytes = count * element;
     const auto own_block = [&](int r) { return in + (r * n + at) * element; };
@@ -107,6 +146,13 @@ void MpiWindow::reduce_scatter(DType dtype, int64_t n, const char* in, char* out
 
 void MpiWindow::all_gather(int64_t bytes, const char* in, char* out) {
   if (out + rank_ * bytes != in) std::memmove(out + rank_ * bytes, in, static_cast<size_t>(bytes));
+  if (direct(bytes * size_)) {
+    show(out + rank_ * bytes);
+    for (int r = 0; r < size_; ++r) {
+      if (r != rank_) peers_->read(r, arrivals_[r].data, out + r * bytes, bytes);
+    }
+    return meet();
+  }
   for (int64_t at = 0; at < bytes; at += kPieceBytes, next_piece()) {
     const size_t count = static_cast<size_t>(std::min(kPieceBytes, bytes - at));
     std::memcpy(slot(rank_), out + rank_ * bytes + at, count);

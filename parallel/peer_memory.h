@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <mpi.h>
+
+namespace sluice {
+
+/// Reads the memory of the other ranks of a communicator on one node, where the system lets processes do that: what is
+/// large then moves once, instead of in and out of memory that both share.
+class PeerMemory {
+ public:
+  /// Collective. Stays closed unless every rank can read every other.
+  PeerMemory(MPI_Comm comm, int rank, int size);
+
+  bool open() const { return !processes_.empty(); }
+  /// Throws Error (internal) when a rank has ended.
+  void read(int rank, const void* from, void* to, int64_t bytes) const;
+
+ private:
+  std::vector<int32_t> processes_;  ///< of each rank; empty when closed
+};
+
+}  // namespace sluice
