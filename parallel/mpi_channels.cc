@@ -36,57 +36,52 @@ MpiChannels::Channel& MpiChannels::channel(int from, int to) const {
   return static_cast<Channel*>(memory_->part(static_cast<size_t>(to)))[from];
 }
 
-bool MpiChannels::send_some(RowStream& stream, int to, bool& begun) {
-  Channel& channel = this->channel(rank_, to);
+bool MpiChannels::send_some(Way& way) {
+  Channel& channel = this->channel(rank_, way.rank);
   const uint64_t filled = channel.filled.load(std::memory_order_relaxed);
   const uint64_t emptied = channel.emptied.load(std::memory_order_acquire);
   // The total is read with the first slot of a call; the call before must be through.
-  if (begun ? filled - emptied == kSlots : filled != emptied) return false;
-  if (!begun) channel.total = stream.left();
-  begun = true;
-  take(stream, channel.slots[filled % kSlots], std::min(stream.left(), kSlotBytes));
+  if (way.begun ? filled - emptied == kSlots : filled != emptied) return false;
+  if (!way.begun) channel.total = way.stream.left();
+  way.begun = true;
+  take(way.stream, channel.slots[filled % kSlots], std::min(way.stream.left(), kSlotBytes));
   channel.filled.store(filled + 1, std::memory_order_release);
   return true;
 }
 
-bool MpiChannels::receive_some(RowStream& stream, int from, bool& begun, const std::string& group) {
-  Channel& channel = this->channel(from, rank_);
+bool MpiChannels::receive_some(Way& way, const std::string& group) {
+  Channel& channel = this->channel(way.rank, rank_);
   const uint64_t emptied = channel.emptied.load(std::memory_order_relaxed);
   if (channel.filled.load(std::memory_order_acquire) == emptied) return false;
-  if (!begun) check_sent(group, from, channel.total, rank_, stream.left());
-  begun = true;
-  put(channel.slots[emptied % kSlots], stream, std::min(stream.left(), kSlotBytes));
+  if (!way.begun) check_sent(group, way.rank, channel.total, rank_, way.stream.left());
+  way.begun = true;
+  put(channel.slots[emptied % kSlots], way.stream, std::min(way.stream.left(), kSlotBytes));
   channel.emptied.store(emptied + 1, std::memory_order_release);
   return true;
 }
 
 void MpiChannels::all_to_all(Tensor in, std::span<const RowRun> send, Tensor out, std::span<const RowRun> receive,
                              const std::string& group) {
-  struct Way {
-    int rank;
-    RowStream stream;
-    bool begun = false;
-    bool done() const { return begun && stream.left() == 0; }
-  };
-  std::vector<Way> sends, receives;
+  sends_.clear();
+  receives_.clear();
   for (int i = 1; i < size_; ++i) {  // everybody begins with another one
     const int to = (rank_ + i) % size_, from = (rank_ + size_ - i) % size_;
-    sends.push_back({to, RowStream(in, send, to)});
-    receives.push_back({from, RowStream(out, receive, from)});
+    sends_.push_back({to, RowStream(in, send, to)});
+    receives_.push_back({from, RowStream(out, receive, from)});
   }
   const RowStream own_in(in, send, rank_), own_out(out, receive, rank_);
   check_sent(group, rank_, own_in.left(), rank_, own_out.left());
   bool copied = false;
   SpinWait wait(crowded_);
-  for (size_t done = 0; done < 2 * sends.size();) {
+  for (size_t done = 0; done < 2 * sends_.size();) {
     bool moved = false;
     done = 0;
-    for (Way& way : sends) {
-      if (!way.done()) moved |= send_some(way.stream, way.rank, way.begun);
+    for (Way& way : sends_) {
+      if (!way.done()) moved |= send_some(way);
       done += way.done();
     }
-    for (Way& way : receives) {
-      if (!way.done()) moved |= receive_some(way.stream, way.rank, way.begun, group);
+    for (Way& way : receives_) {
+      if (!way.done()) moved |= receive_some(way, group);
       done += way.done();
     }
     if (moved) continue;

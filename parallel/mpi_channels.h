@@ -3,6 +3,8 @@
 #include <atomic>
 #include <memory>
 #include <span>
+#include <string>
+#include <vector>
 
 #include <mpi.h>
 
@@ -21,19 +23,26 @@ class MpiChannels {
   ~MpiChannels();
 
   /// Collective. Rows of `in` to the ranks of `send`, rows of `out` from those of `receive`; this rank's own among
-  /// them. Throws CountMismatch; `group` names the
-  /// group.
+  /// them. Throws CountMismatch; `group` names the group.
   void all_to_all(Tensor in, std::span<const RowRun> send, Tensor out, std::span<const RowRun> receive,
                   const std::string& group);
 
  private:
   struct Channel;
+  /// What this rank exchanges with another one, in one direction.
+  struct Way {
+    int rank;
+    RowStream stream;
+    bool begun = false;
+    bool done() const { return begun && stream.left() == 0; }
+  };
   Channel& channel(int from, int to) const;
-  bool send_some(RowStream& stream, int to, bool& begun);
-  bool receive_some(RowStream& stream, int from, bool& begun, const std::string& group);
+  bool send_some(Way& way);
+  bool receive_some(Way& way, const std::string& group);
 
   int rank_, size_;
   bool crowded_ = false;
+  std::vector<Way> sends_, receives_;  // of the call under way
   std::unique_ptr<NodeMemory> memory_;
 };
 

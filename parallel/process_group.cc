@@ -11,6 +11,13 @@ Event keep(Tensor in, Tensor out) {
   return {};
 }
 
+Event keep_rows(Tensor in, std::span<const RowRun> send, Tensor out, std::span<const RowRun> receive) {
+  const RowStream from(in, send, 0), to(out, receive, 0);
+  INVARIANT(from.left() == to.left(), "all_to_all of one rank: ", from.left(), " bytes go, ", to.left(), " come");
+  copy(from, to);
+  return {};
+}
+
 }  // namespace
 
 template <class Body>
@@ -52,7 +59,9 @@ Event ProcessGroup::all_to_all(Tensor in, std::span<const RowRun> send, Tensor o
   int64_t rows = 0;
   for (const RowRun& run : send) rows += run.rank == rank() ? 0 : run.rows;
   const int64_t row_bytes = in.dim(0) > 0 ? in.bytes() / in.dim(0) : 0;
-  return observed("all_to_all", in, out, site, rows * row_bytes, [&] { return do_all_to_all(in, send, out, receive); });
+  return observed("all_to_all", in, out, site, rows * row_bytes, [&] {
+    return size() == 1 ? keep_rows(in, send, out, receive) : do_all_to_all(in, send, out, receive);
+  });
 }
 
 Event ProcessGroup::broadcast(Tensor x, int root, Site site) {

@@ -32,8 +32,13 @@ std::string join(const std::vector<int>& ranks) {
 }  // namespace
 
 void ScheduleFingerprint::before(const GroupCall& call) {
-  calls_.push_back(book_.number(call));
-  hash_ = rolled(hash_, book_.kind(calls_.back()).hash);
+  calls_.push_back({book_.number(call), place_});
+  hash_ = rolled(hash_, book_.kind(calls_.back().kind).hash);
+}
+
+std::string ScheduleFingerprint::text(const Made& call) const {
+  const std::string& kind = book_.kind(call.kind).text;
+  return call.place < places_.size() ? kind + ", " + places_[call.place] : kind;
 }
 
 void ScheduleFingerprint::compare(ProcessGroup& world) const {
@@ -50,7 +55,7 @@ void ScheduleFingerprint::compare(ProcessGroup& world) const {
   std::vector<std::string> of_usual, of_other;
   for (const auto& [rank, calls] : {std::pair{usual, &of_usual}, {others.front(), &of_other}}) {
     std::string lines;
-    for (uint32_t call : calls_) lines += book_.kind(call).text + "\n";
+    for (const Made& call : calls_) lines += text(call) + "\n";
     lines = broadcast_string(world, lines, rank);
     for (size_t begin = 0, end = 0; begin < lines.size(); begin = end + 1) {
       end = lines.find('\n', begin);

@@ -11,7 +11,13 @@ namespace sluice {
 /// they compare it once a step. Counts that depend on the data, those of all_to_all, are not part of it.
 class ScheduleFingerprint : public GroupObserver {
  public:
-  ScheduleFingerprint() { calls_.reserve(4096); }
+  /// places  names for at()
+  explicit ScheduleFingerprint(std::vector<std::string> places = {}) : places_(std::move(places)) {
+    calls_.reserve(4096);
+  }
+
+  /// The calls from here on are made in a place; in one without a name, when there is none of this number.
+  void at(uint32_t place) { place_ = place; }
 
   void before(const GroupCall& call) override;
   void after(const GroupCall&) override {}
@@ -24,12 +30,19 @@ class ScheduleFingerprint : public GroupObserver {
 
   /// Compares the calls since the last reset() on all ranks. Every rank of `world` calls it; what it calls
   /// itself must not be observed. When they differ every rank throws AgreedError (Fault::kHang); the message names the
-  /// ranks that are fewer, their first call that differs and what the others called instead.
+  /// ranks that are fewer, their first call that differs with its place, and what the others called instead.
   void compare(ProcessGroup& world) const;
 
  private:
+  struct Made {
+    uint32_t kind, place;
+  };
+  std::string text(const Made& call) const;
+
   CallBook book_;
-  std::vector<uint32_t> calls_;  ///< their kinds
+  const std::vector<std::string> places_;
+  uint32_t place_ = UINT32_MAX;
+  std::vector<Made> calls_;
   uint64_t hash_ = 0;
 };
 

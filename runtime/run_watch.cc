@@ -23,7 +23,7 @@ std::vector<std::string> place_names(const ModelConfig& config) {
 }  // namespace
 
 RunWatch::RunWatch(const TrainConfig& config, const Mesh& mesh)
-    : save_deadline_s_(config.watchdog().save_deadline_s()) {
+    : save_deadline_s_(config.watchdog().save_deadline_s()), fingerprint_(place_names(config.model())) {
   if (mesh.world().size() == 1 || config.watchdog().deadline_s() == 0) return;
   WatchdogOptions options;
   options.deadline_s = config.watchdog().deadline_s();
@@ -32,7 +32,14 @@ RunWatch::RunWatch(const TrainConfig& config, const Mesh& mesh)
   watchdog_.emplace(mesh, options);
 }
 
+std::vector<GroupObserver*> RunWatch::step_observers() {
+  std::vector<GroupObserver*> all{&fingerprint_};
+  if (watchdog_) all.insert(all.begin(), observer());
+  return all;
+}
+
 void RunWatch::begin_step(int64_t step) {
+  fingerprint_.reset();
   if (watchdog_) watchdog_->begin_step(step);
 }
 
@@ -41,6 +48,7 @@ void RunWatch::end_step() {
 }
 
 void RunWatch::at(uint32_t place) {
+  fingerprint_.at(place);
   if (watchdog_) watchdog_->at(place);
 }
 

@@ -4,12 +4,14 @@
 
 #include "configs/train.pb.h"
 #include "parallel/agree.h"
+#include "parallel/schedule_fingerprint.h"
 #include "parallel/stage_hooks.h"
 #include "parallel/watch/watchdog.h"
 
 namespace sluice {
 
-/// The watchdog of a training run; of one rank, or with watchdog.deadline_s=0, nothing is watched.
+/// Whether the ranks of a training run do the same, and go on. The watchdog is off for one rank, and with
+/// watchdog.deadline_s=0.
 class RunWatch : public StageHooks {
  public:
   /// Every rank of the mesh calls it. Who holds up the job is told through fatal().
@@ -17,9 +19,13 @@ class RunWatch : public StageHooks {
 
   /// To be shown the calls of the run; null when nobody watches.
   GroupObserver* observer() { return watchdog_ ? &watchdog_->observer() : nullptr; }
+  /// To be shown those of its steps.
+  std::vector<GroupObserver*> step_observers();
   /// Calls between the two are compared between ranks.
   void begin_step(int64_t step);
   void end_step();
+  /// Compares those of the last step. Every rank calls it, unobserved. Throws what ScheduleFingerprint does.
+  void compare_calls(ProcessGroup& world) const { fingerprint_.compare(world); }
   /// Calls body() with the deadline for checkpoints.
   template <class Body>
   void saving(const Body& body) {
@@ -48,6 +54,7 @@ class RunWatch : public StageHooks {
   void at(uint32_t place);
 
   const double save_deadline_s_;
+  ScheduleFingerprint fingerprint_;
   std::optional<Watchdog> watchdog_;
 };
 

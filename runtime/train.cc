@@ -13,7 +13,6 @@
 #include "models/count.h"
 #include "parallel/agree.h"
 #include "parallel/observer_list.h"
-#include "parallel/schedule_fingerprint.h"
 #include "parallel/traffic.h"
 #include "runtime/config.h"
 #include "runtime/data/prefetcher.h"
@@ -106,8 +105,8 @@ class TrainingRun {
   }
 
   std::vector<GroupObserver*> observers() {
-    std::vector<GroupObserver*> all{&fingerprint_, &traffic_};
-    if (watch_.observer()) all.insert(all.begin(), watch_.observer());
+    std::vector<GroupObserver*> all = watch_.step_observers();
+    all.push_back(&traffic_);
     return all;
   }
 
@@ -133,7 +132,6 @@ class TrainingRun {
   void take_step(int64_t step, Prefetcher& prefetcher) {
     const Clock::time_point start = Clock::now();
     traffic_.reset();
-    fingerprint_.reset();
     watch_.begin_step(step);
     mesh_.observe(&step_observers_);
     const LossScale scale = loss_scale(step);
@@ -142,7 +140,7 @@ class TrainingRun {
         train_step_->run(s_, step, lr, scale, [&]() -> const Batch& { return prefetcher.next(); });
     watch_.end_step();
     mesh_.observe(watch_.observer());
-    fingerprint_.compare(world_);
+    watch_.compare_calls(world_);
     StepMetrics metrics = step_metrics(step, lr, scale, result, ms_since(start));
     if (step == 1) {
       startup_.mark("first step");
@@ -248,7 +246,6 @@ class TrainingRun {
   std::optional<std::string> last_save_;  // why the checkpoint at the end was not written; empty on most ranks
   double flops_per_token_ = 0, peak_flops_ = 0;
   TrafficMeter traffic_;
-  ScheduleFingerprint fingerprint_;
   ObserverList step_observers_;
 };
 

@@ -4,58 +4,27 @@
 #include <cmath>
 #include <filesystem>
 
-#include "kernels/core/philox.h"
 #include "kernels/elementwise.h"
+#include "parallel/observer_list.h"
 #include "runtime/step.h"
 #include "runtime/validate.h"
+#include "runtime/verify/made_up_samples.h"
 
 namespace sluice {
 namespace {
 
-/// Samples [first, first + count): random tokens, low ones more often, each sample cut into two documents.
-void fill_samples(const TrainConfig& config, int64_t first, int64_t count, Batch& batch) {
-  const int64_t length = config.training().sequence_length();
-  batch.start(count, length);
-  for (int64_t sample = first; sample < first + count; ++sample) {
-    const Philox random(static_cast<uint64_t>(config.training().seed()), "verify" + std::to_string(sample));
-    const auto below = [&](int64_t limit, int64_t at) {
-      return static_cast<int64_t>(random.uniform(static_cast<uint64_t>(at)) * static_cast<double>(limit));
-    };
-    const auto token = [&](int64_t at) {
-      const double u = random.uniform(static_cast<uint64_t>(at));
-      return static_cast<int32_t>(u * u * u * static_cast<double>(config.model().vocab_size()));
-    };
-    const int64_t cut = length > 1 ? 1 + below(length - 1, length + 1) : 1;
-    const int32_t begin = batch.document_offsets.back();
-    for (int64_t i = 0; i < length; ++i) {
-      batch.tokens.push_back(token(i));
-      batch.targets.push_back(i + 1 == cut ? -1 : token(i + 1));
-      batch.positions.push_back(static_cast<int32_t>(i < cut ? i : i - cut));
-    }
-    batch.document_offsets.push_back(begin + static_cast<int32_t>(cut));
-    if (cut < length) batch.document_offsets.push_back(begin + static_cast<int32_t>(length));
-  }
-  for (int32_t target : batch.targets) batch.target_count += target >= 0;
-}
-
-/// Remembers the last call, and passes every call on.
+/// Remembers the last call.
 class LastCall : public GroupObserver {
  public:
-  explicit LastCall(GroupObserver* next) : next_(next) {}
-  void before(const GroupCall& call) override {
-    if (next_) next_->before(call);
-  }
+  void before(const GroupCall&) override {}
   void after(const GroupCall& call) override {
-    if (call.group.size() > 1) {
-      const std::string file = std::filesystem::path(call.site.file_name()).filename().string();
-      text_ = concat(call.group.name(), ".", call.operation, " at ", file, ":", call.site.line());
-    }
-    if (next_) next_->after(call);
+    if (call.group.size() == 1) return;
+    const std::string file = std::filesystem::path(call.site.file_name()).filename().string();
+    text_ = concat(call.group.name(), ".", call.operation, " at ", file, ":", call.site.line());
   }
   const std::string& text() const { return text_; }
 
  private:
-  GroupObserver* next_;
   std::string text_ = "none";
 };
 
@@ -97,7 +66,8 @@ class Run {
       : config_(config),
         s_(s),
         mesh_(mesh_shape(config), world),
-        last_(options.observer),
+        observers_(options.observer ? std::vector<GroupObserver*>{&last_, options.observer}
+                                    : std::vector<GroupObserver*>{&last_}),
         recorder_(last_),
         model_(config.model(), config.optimizer().decay_embeddings(), compute_dtype(config.precision()), mesh_.shape(),
                world.rank()),
@@ -113,7 +83,7 @@ class Run {
     evidence.initial = gather_parameters(nullptr);
     for (int64_t step = 1; step <= steps; ++step) {
       step_.set_probe(step == 1 ? &recorder_ : nullptr);
-      mesh_.observe(&last_);
+      mesh_.observe(&observers_);
       evidence.steps.push_back(take_step(step));
       step_.wait_for_weights();
       mesh_.observe(nullptr);
@@ -253,6 +223,7 @@ class Run {
   Stream& s_;
   const Mesh mesh_;
   LastCall last_;
+  ObserverList observers_;
   Recorder recorder_;
   ModelState model_;
   Transformer transformer_;

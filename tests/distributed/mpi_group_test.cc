@@ -9,6 +9,7 @@
 #include "parallel/agree.h"
 #include "parallel/mpi_session.h"
 #include "tests/parallel/group_checks.h"
+#include "tests/runtime/allocations.h"
 
 // The checks of every group, by the ranks of mpirun: once through shared memory, and once by messages, as between
 // nodes.
@@ -150,6 +151,26 @@ TEST(MpiGroup, WhatCallsCountIsWhatLeaves) {
     world->all_reduce(view(bytes)).wait();
     EXPECT_EQ(bytes[0], bytes[1]) << operation;
     EXPECT_EQ(bytes[0] > 0, size > 1) << operation;
+  }
+}
+
+TEST(MpiGroup, RepeatedCallsWithinANodeAllocateNothing) {
+  if (by_messages) GTEST_SKIP() << "messages are lists";
+  const int64_t size = world->size();
+  for (const int64_t n : {100 * size, 500'000 * size}) {
+    std::vector<float> x(static_cast<size_t>(n)), y(x.size()), part(static_cast<size_t>(n / size));
+    std::vector<RowRun> runs;
+    for (int64_t r = 0; r < size; ++r) runs.push_back({r, r * n / size, n / size});
+    const auto all = [&] {
+      world->all_reduce(view(x)).wait();
+      world->reduce_scatter(view(x), view(part)).wait();
+      world->all_gather(view(part), view(x)).wait();
+      world->all_to_all(view(x), runs, view(y), runs).wait();
+    };
+    all();
+    const int64_t before = allocations_of_this_thread();
+    all();
+    EXPECT_EQ(allocations_of_this_thread(), before) << n;
   }
 }
 

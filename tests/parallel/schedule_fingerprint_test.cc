@@ -15,7 +15,7 @@ void call(ScheduleFingerprint& fingerprint, ProcessGroup& group, const char* ope
           Site site = Site::current()) {
   static double nothing[1] = {};
   const Tensor x{nothing, DType::kF64, Device::kCpu, {count}};
-  fingerprint.before({operation, group, x, x, site, 0});
+  fingerprint.before({operation, group, x, x, site, 1});
 }
 
 /// What rank 0 of four reports after every rank has made three calls, one rank differently; empty: nothing.
@@ -23,8 +23,9 @@ std::string reported(const std::function<void(ScheduleFingerprint&, ProcessGroup
                      const std::function<void(ScheduleFingerprint&, ProcessGroup&)>& different, int rank) {
   std::string message;
   run_ranks(4, [&](ProcessGroup& world) {
-    ScheduleFingerprint fingerprint;
+    ScheduleFingerprint fingerprint({"layer 0", "layer 1"});
     call(fingerprint, world, "all_reduce", 5);
+    fingerprint.at(1);
     (world.rank() == rank ? different : usual)(fingerprint, world);
     call(fingerprint, world, "barrier", 0);
     try {
@@ -58,6 +59,7 @@ TEST(ScheduleFingerprint, TheRankOfAThreadGroupThatDiffersIsNamedWithItsCall) {
     const auto counted = reported(
         usual, [](ScheduleFingerprint& f, ProcessGroup& g) { call(f, g, "all_gather", 8); }, rank);
     EXPECT_THAT(counted, HasSubstr(culprit + "world.all_gather of 8 f64"));
+    EXPECT_THAT(counted, HasSubstr(", layer 1, elsewhere world.all_gather of 7 f64"));
   }
 }
 

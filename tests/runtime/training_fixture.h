@@ -4,12 +4,12 @@
 #include <string>
 #include <vector>
 
-#include "kernels/core/philox.h"
 #include "kernels/elementwise.h"
 #include "parallel/thread_group.h"
 #include "runtime/config.h"
 #include "runtime/step.h"
 #include "runtime/validate.h"
+#include "runtime/verify/made_up_samples.h"
 
 namespace sluice {
 
@@ -29,29 +29,6 @@ inline TrainConfig tiny_config(const std::vector<std::string>& overrides = {}, i
                                     "tiny", overrides);
   validate_training(config, world_size);
   return config;
-}
-
-/// Samples [first, first + count) of an endless made-up set: random tokens, each sample cut into two documents.
-inline void fill_samples(const TrainConfig& config, int64_t first, int64_t count, Batch& batch) {
-  const int64_t length = config.training().sequence_length();
-  batch.start(count, length);
-  for (int64_t sample = first; sample < first + count; ++sample) {
-    const Philox random(11, "sample" + std::to_string(sample));
-    const int64_t cut = 1 + static_cast<int64_t>(random.uniform(1000) * static_cast<double>(length - 1));
-    const int32_t begin = batch.document_offsets.back();
-    for (int64_t i = 0; i < length; ++i) {
-      const auto token = [&](int64_t at) {
-        return static_cast<int32_t>(random.uniform(static_cast<uint64_t>(at)) *
-                                    static_cast<double>(config.model().vocab_size()));
-      };
-      batch.tokens.push_back(token(i));
-      batch.targets.push_back(i + 1 == cut ? -1 : token(i + 1));
-      batch.positions.push_back(static_cast<int32_t>(i < cut ? i : i - cut));
-    }
-    batch.document_offsets.push_back(begin + static_cast<int32_t>(cut));
-    if (cut < length) batch.document_offsets.push_back(begin + static_cast<int32_t>(length));
-    batch.target_count += length - 1;
-  }
 }
 
 /// One rank's training of a configuration on fill_samples.
