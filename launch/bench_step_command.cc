@@ -91,18 +91,22 @@ void run_bench_step(const BenchStepOptions& options, Session& session) {
   std::vector<double> seconds;
   double loss = 0, load = 0;
   for (int64_t i = 1; i <= options.warm_up + options.steps; ++i) {
-    if (i == options.warm_up + 1) meter.reset();
-    world.barrier();
-    mesh.observe(&meter);
+    if (i == options.warm_up + 1) {
+      step.wait_for_weights();
+      world.barrier();
+      mesh.observe(&meter);
+    }
     const auto start = std::chrono::steady_clock::now();
     const StepResult& result = step.run(s, i, config.optimizer().lr(), scale, [&]() -> const Batch& { return batch; });
+    // Those of the other steps arrive in the next one.
+    if (i == options.warm_up + options.steps) step.wait_for_weights();
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-    mesh.observe(nullptr);
     loss = result.losses.lm_loss;
     load = mean(result.expert_load_max_over_mean);
     if (i > options.warm_up) seconds.push_back(elapsed.count());
   }
 
+  mesh.observe(nullptr);
   const double peak = measure_peak_flops(s) * world.size();
   if (world.rank() != 0) return;
   const double tokens = static_cast<double>(scale.step_targets);

@@ -41,9 +41,9 @@ MPI_Datatype mpi_type(DType dtype) {
   return MPI_BYTE;
 }
 
-/// A group over an MPI communicator. Reductions and gathers within a node go through shared memory; between nodes all
-/// is made of messages whose sizes are checked, since MPI's own collectives do anything at all when counts differ.
-/// Those go on while the rank computes.
+/// A group over an MPI communicator. Reductions and gathers within a node go through its memory; between nodes all
+/// is made of messages whose sizes are checked, since MPI's own collectives do anything at all when counts differ
+/// (SumOrder::kNative asks for them all the same). Those go on while the rank computes.
 class MpiGroup : public ProcessGroup {
  public:
   MpiGroup(MPI_Comm comm, int rank, int size, const std::string& name, MpiTransport transport,
@@ -57,6 +57,7 @@ class MpiGroup : public ProcessGroup {
     // Freeing is collective, and a rank that fails alone is on its way to fatal(): nobody else would come.
     if (std::uncaught_exceptions() > exceptions_at_start_) return;
     progress_->settle();
+    progress_->forget(this);
     window_.close();
     channels_.reset();
     if (comm_ != MPI_COMM_WORLD) MPI_Comm_free(&comm_);

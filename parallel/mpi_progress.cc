@@ -6,6 +6,7 @@
 #include <set>
 
 #include "kernels/core/error.h"
+#include "parallel/mpi_session.h"
 #include "parallel/spin_wait.h"
 
 namespace sluice {
@@ -53,6 +54,7 @@ void MpiProgress::stop() {
   {
     std::lock_guard lock(mutex_);
     stopped_ = true;
+    if (under_way_ > 0) end_without_mpi();
   }
   changed_.notify_all();
   if (thread_.joinable()) thread_.join();
@@ -116,8 +118,14 @@ bool MpiProgress::advance(Jobs& jobs) {
   for (const auto& job : jobs) {
     if (job->done || !busy.insert(job->group).second) continue;
     try {
+      const auto mismatch = mismatched_.find(job->group);
+      if (mismatch != mismatched_.end()) std::rethrow_exception(mismatch->second);
       moved |= job->task.advance();
       if (!job->task.finished()) continue;
+      job->done = true;
+    } catch (const CountMismatch&) {
+      mismatched_.insert({job->group, std::current_exception()});
+      job->error = std::current_exception();
       job->done = true;
     } catch (...) {
       for (const auto& other : jobs) {

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <coroutine>
 #include <exception>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -57,9 +58,12 @@ class MpiProgress {
   ~MpiProgress() { stop(); }
 
   /// Begins a task of a group when those that the group has begun before are done. The event throws what the task
-  /// threw, or what one before it did while it waited for its turn. When it goes unwaited, it waits: buffers are about
-  /// to go; or if an exception is the reason, ends this thread, since the others may never come.
+  /// threw, or what one before it did while it waited for its turn. After a CountMismatch nothing in a group fits any
+  /// more: all its tasks fail with it. When an event goes unwaited, it waits, since buffers are about to go; or if an
+  /// exception is the reason, ends this thread, since the others may never come.
   Event start(const void* group, MpiTask task);
+  /// The group has no tasks any more, and another may take its address.
+  void forget(const void* group) { mismatched_.erase(group); }
   /// Waits until nothing is under way, whatever came of it.
   void settle();
 
@@ -81,7 +85,8 @@ class MpiProgress {
   const bool crowded_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  Jobs given_;  // not seen by the thread yet
+  std::map<const void*, std::exception_ptr> mismatched_;  // of the thread, and of others when nothing is under way
+  Jobs given_;                                            // not seen by the thread yet
   int64_t under_way_ = 0;
   bool stopped_ = false;
   std::atomic<int> waiting_{0};  // threads that wait for a job, and leave their core to this one

@@ -1,6 +1,7 @@
 #include "parallel/mpi_session.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -12,6 +13,12 @@
 #include "parallel/mpi_call.h"
 
 namespace sluice {
+namespace {
+
+// Of the process, as MPI itself is.
+std::atomic<bool> without_end{false};
+
+}  // namespace
 
 int ranks_on_this_node() {
   for (const char* name : {"OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_STEP_TASKS_PER_NODE", "SLURM_NTASKS_PER_NODE"}) {
@@ -39,8 +46,10 @@ MpiSession::MpiSession() : exceptions_at_start_(std::uncaught_exceptions()) {
 }
 
 MpiSession::~MpiSession() {
-  if (std::uncaught_exceptions() == exceptions_at_start_) MPI_Finalize();
+  if (std::uncaught_exceptions() == exceptions_at_start_ && !without_end) MPI_Finalize();
 }
+
+void end_without_mpi() { without_end = true; }
 
 void fatal(int code, const char* text) {
   int initialized = 0, finalized = 0, rank = 0, size = 1;

@@ -20,12 +20,16 @@ class MpiSession {
   int exceptions_at_start_;
 };
 
+/// The process ends without MPI's end: messages to or from memory that is gone are still under way.
+void end_without_mpi();
+
 /// Ranks on this node as the launcher tells them, 0 when it does not.
 int ranks_on_this_node();
 
 /// How ranks of one node exchange what they reduce.
 enum class MpiTransport {
-  kAuto,      ///< through shared memory when a group lies on one node
+  kAuto,      ///< when a group lies on one node, through shared memory, and directly where that is large
+  kShared,    ///< the same, but never directly, as where the system keeps processes apart
   kMessages,  ///< by messages, as between nodes
 };
 

@@ -52,6 +52,7 @@ MpiWindow::MpiWindow(MPI_Comm comm, int rank, int size, MpiTransport transport)
   MPI_CALL(MPI_Win_lock_all(MPI_MODE_NOCHECK, window_));
   MPI_CALL(MPI_Barrier(comm));
   terms_.resize(static_cast<size_t>(size));
+  if (transport == MpiTransport::kShared) return;
   peers_.emplace(comm, rank, size);
   if (peers_->open()) scratch_.resize(kPieceBytes);
 }
@@ -75,7 +76,7 @@ void MpiWindow::meet() {
   }
 }
 
-bool MpiWindow::direct(int64_t bytes) const { return peers_->open() && bytes >= kDirectBytes; }
+bool MpiWindow::direct(int64_t bytes) const { return peers_ && peers_->open() && bytes >= kDirectBytes; }
 
 void MpiWindow::show(const char* data) {
   arrivals_[rank_].data = data;

@@ -7,8 +7,8 @@
 #include <mpi.h>
 
 #include "kernels/core/dtype.h"
+#include "parallel/mpi_peer_memory.h"
 #include "parallel/mpi_session.h"
-#include "parallel/peer_memory.h"
 
 namespace sluice {
 
@@ -50,7 +50,7 @@ class MpiWindow {
 
   MPI_Comm comm_;
   int rank_, size_;
-  std::optional<PeerMemory> peers_;
+  std::optional<MpiPeerMemory> peers_;
   bool crowded_ = false;  ///< more ranks on the node than cores
   MPI_Win window_ = MPI_WIN_NULL;
   Arrival* arrivals_ = nullptr;  ///< [size]

@@ -82,7 +82,8 @@ class CountMismatch : public Error {
 
 /// Ranks that communicate. Every member calls the same operations in the same order with matching counts. Counts are
 /// elements (int64, no limit at 2^31). Buffers and runs stay valid and untouched until the returned Event is waited
-/// for, or gone. A group of one is the identity. Throws Error when the transport fails or counts do not match a buffer.
+/// for, or gone; nobody sees the wait of one that goes. A group of one is the identity. Throws Error when the transport
+/// fails or counts do not match a buffer.
 class ProcessGroup {
  public:
   virtual ~ProcessGroup() = default;

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <thread>
 
+#include "parallel/agree.h"
 #include "parallel/combine.h"
 
 namespace sluice {
@@ -290,6 +291,20 @@ std::vector<std::unique_ptr<ProcessGroup>> make_thread_groups(int size) {
   return groups;
 }
 
+namespace {
+
+bool tells_nothing(const std::exception_ptr& failure) {
+  try {
+    std::rethrow_exception(failure);
+  } catch (const AgreedError& error) {
+    return !*error.what();
+  } catch (...) {
+    return false;
+  }
+}
+
+}  // namespace
+
 void run_ranks(int size, const std::function<void(ProcessGroup&)>& body) {
   const auto meeting = std::make_shared<Meeting>(size);
   std::mutex mutex;
@@ -300,9 +315,9 @@ void run_ranks(int size, const std::function<void(ProcessGroup&)>& body) {
       try {
         body(*make_rank(rank, size, meeting));
       } catch (...) {
-        // The first to fail is the cause; the others fail because it has left.
+        // The first to fail is the cause; the others fail because it has left. What all agreed on one of them tells.
         std::lock_guard lock(mutex);
-        if (!failure) failure = std::current_exception();
+        if (!failure || tells_nothing(failure)) failure = std::current_exception();
         meeting->abandon();
       }
     });

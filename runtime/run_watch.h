@@ -24,7 +24,8 @@ class RunWatch : public StageHooks {
   /// Calls between the two are compared between ranks.
   void begin_step(int64_t step);
   void end_step();
-  /// Compares those of the last step. Every rank calls it, unobserved. Throws what ScheduleFingerprint does.
+  /// Compares those of the last step. Every rank calls it, not seen by step_observers(). Throws what
+  /// ScheduleFingerprint does.
   void compare_calls(ProcessGroup& world) const { fingerprint_.compare(world); }
   /// Calls body() with the deadline for checkpoints.
   template <class Body>

@@ -87,7 +87,13 @@ class TrainingRun {
   void run() {
     Prefetcher prefetcher(
         data_->training(), [this](int64_t i) { return micro_step_samples(i); }, 0, config_.data().prefetch());
-    for (int64_t step = 1; step <= training_.steps(); ++step) take_step(step, prefetcher);
+    try {
+      for (int64_t step = 1; step <= training_.steps(); ++step) take_step(step, prefetcher);
+    } catch (const AgreedError& error) {
+      // All leave in good order, unless their calls have come apart.
+      if (error.fault() != Fault::kHang) train_step_->wait_for_weights();
+      throw;
+    }
     if (last_save_) throw AgreedError(*last_save_, Fault::kNotSaved);
   }
 

@@ -236,9 +236,13 @@ bool check_mesh(Report& report, TrainConfig& config, int world_size) {
     }
     mesh.set_dp(world_size / mesh.tp());
   }
-  if (!report.check(mesh.dp() >= 1 && mesh.dp() <= kMostRanks && mesh.dp() * mesh.tp() == world_size,
-                    "mesh.dp * mesh.tp = ", mesh.dp(), " * ", mesh.tp(), " does not match the ", world_size,
-                    " ranks that were started; use mpirun -np ", mesh.dp() * mesh.tp(),
+  if (!report.check(mesh.dp() >= 1 && mesh.dp() <= kMostRanks, "mesh.dp=", mesh.dp(), " must be within 1..",
+                    kMostRanks)) {
+    return false;
+  }
+  if (!report.check(mesh.dp() * mesh.tp() == world_size, "mesh.dp * mesh.tp = ", mesh.dp(), " * ", mesh.tp(),
+                    " does not match the ", world_size, " ranks that were started; use mpirun -np ",
+                    mesh.dp() * mesh.tp(),
                     world_size % mesh.tp() == 0 ? concat(", or mesh.dp=", world_size / mesh.tp()) : "")) {
     return false;
   }
@@ -251,7 +255,8 @@ void check_batch(Report& report, const char* field, int64_t global, const Traini
   const int64_t micro_step = t.micro_batch_size() * mesh.dp();
   report.check(global % micro_step == 0, field, "=", global,
                " is not divisible by training.micro_batch_size * mesh.dp = ", t.micro_batch_size(), " * ", mesh.dp(),
-               " = ", micro_step);
+               " = ", micro_step, "; use ", global < micro_step ? "" : concat(global / micro_step * micro_step, " or "),
+               (global / micro_step + 1) * micro_step);
 }
 
 void check_training(Report& report, const TrainConfig& config, bool mesh_ok) {
@@ -287,6 +292,12 @@ void check_training(Report& report, const TrainConfig& config, bool mesh_ok) {
                      range.last_layer() < config.model().num_layers(),
                  "training.recompute[", i, "]: layers ", range.first_layer(), "..", range.last_layer(),
                  " are not within 0..", config.model().num_layers() - 1);
+    for (int before = 0; before < i; ++before) {
+      const RecomputeRange& other = t.recompute(before);
+      report.check(range.last_layer() < other.first_layer() || range.first_layer() > other.last_layer(),
+                   "training.recompute[", i, "]: layers ", range.first_layer(), "..", range.last_layer(),
+                   " are in training.recompute[", before, "] too");
+    }
   }
 }
 

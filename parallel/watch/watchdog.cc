@@ -86,7 +86,17 @@ Watchdog::Watchdog(const Mesh& mesh, WatchdogOptions options)
     LOG(ERROR) << "the watchdog of rank " << world_.rank() << " does not reach that of rank 0 by TCP: "
                << "who holds up the job can be told within a node only";
   }
-  world_.barrier();
+  try {
+    world_.barrier();
+  } catch (...) {
+    stop();
+    throw;
+  }
+}
+
+void Watchdog::stop() {
+  stop_ = true;
+  if (thread_.joinable()) thread_.join();
 }
 
 Watchdog::~Watchdog() {
@@ -96,8 +106,7 @@ Watchdog::~Watchdog() {
   } catch (const Error& error) {
     LOG(ERROR) << "at the end of the watchdog: " << error.what();
   }
-  stop_ = true;
-  if (thread_.joinable()) thread_.join();
+  stop();
 }
 
 void Watchdog::set_deadline(double seconds) { publisher_->set_deadline_ms(milliseconds(seconds)); }

@@ -64,6 +64,7 @@ class Watchdog {
 
   const WatchSlot& slot(size_t index) const { return *static_cast<const WatchSlot*>(memory_->part(index)); }
   void watch();
+  void stop();
   void look();
   void grow_older(int64_t ms);
   std::vector<RankState> states_of_node(uint64_t most_calls) const;

@@ -129,17 +129,16 @@ class Run {
 
   /// Every rank calls it.
   double disagreement(const Evidence::Step& seen) const {
-    std::vector<double> most = {seen.loss,   seen.lm_loss,   seen.balance_loss,
-                                seen.z_loss, seen.grad_norm, seen.clip_factor};
-    most.insert(most.end(), seen.expert_counts.begin(), seen.expert_counts.end());
-    std::vector<double> least;
-    for (double value : most) least.push_back(-value);
+    std::vector<double> own = {seen.loss,   seen.lm_loss,   seen.balance_loss,
+                               seen.z_loss, seen.grad_norm, seen.clip_factor};
+    own.insert(own.end(), seen.expert_counts.begin(), seen.expert_counts.end());
+    const size_t n = own.size();
+    const std::vector<double> all = gather(mesh_.world(), std::move(own));
     double largest = 0;
-    for (std::vector<double>* values : {&most, &least}) {
-      const int64_t n = static_cast<int64_t>(values->size());
-      mesh_.world().all_reduce({values->data(), DType::kF64, Device::kCpu, {n}}, ReduceOp::kMax).wait();
+    for (size_t i = 0; i < all.size(); ++i) {
+      const double distance = std::abs(all[i] - all[i % n]);
+      largest = std::isnan(distance) ? INFINITY : std::max(largest, distance);
     }
-    for (size_t i = 0; i < most.size(); ++i) largest = std::max(largest, most[i] + least[i]);
     return largest;
   }
 

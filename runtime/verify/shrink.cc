@@ -20,7 +20,10 @@ class Shrinker {
   void shrink(const char* field, int64_t value, int64_t small, const Set& set) {
     if (value <= small) return;
     set(small);
-    changes += concat(field, " ", value, " -> ", small, "\n");
+    note(field, value, small);
+  }
+  void note(const char* what, int64_t before, int64_t after) {
+    changes += concat(what, " ", before, " -> ", after, "\n");
   }
   std::string changes;
 };
@@ -44,6 +47,7 @@ void shrink_model(Shrinker& s, ModelConfig& m, const MeshConfig& mesh) {
   if (m.has_mup() && m.hidden_size() != hidden) {
     // The multipliers stay about what they are.
     const int64_t base = std::max<int64_t>(1, m.mup().base_hidden_size() * m.hidden_size() / hidden);
+    s.note("model.mup.base_hidden_size", m.mup().base_hidden_size(), base);
     m.mutable_mup()->set_base_hidden_size(base);
   }
 }
@@ -58,14 +62,22 @@ std::string shrink_for_verification(TrainConfig& config, int world_size) {
   const int64_t micro_steps = t.global_batch_size() / std::max<int64_t>(1, t.micro_batch_size() * dp);
   const int64_t layers = config.model().num_layers();
   shrink_model(s, *config.mutable_model(), mesh);
-  s.shrink("training.micro_batch_size", t.micro_batch_size(), kSamples, [&](int64_t n) { t.set_micro_batch_size(n); });
   s.shrink("training.sequence_length", t.sequence_length(), multiple_of(mesh.tp(), kLength),
            [&](int64_t n) { t.set_sequence_length(n); });
+  // Tensor parallelism divides their product.
+  if (kSamples * t.sequence_length() % std::max<int64_t>(1, mesh.tp()) == 0) {
+    s.shrink("training.micro_batch_size", t.micro_batch_size(), kSamples,
+             [&](int64_t n) { t.set_micro_batch_size(n); });
+  }
   s.shrink("micro-steps", micro_steps, kMicroSteps, [](int64_t) {});
   t.set_global_batch_size(t.micro_batch_size() * dp * std::clamp<int64_t>(micro_steps, 1, kMicroSteps));
+  if (t.batch_ramp_size() > 0) s.note("batch sizes of training.batch_ramp", t.batch_ramp_size(), 0);
   t.clear_batch_ramp();
   if (config.model().num_layers() != layers && t.recompute_size() > 0) {
     // Some block recomputes, another does not.
+    int64_t recomputed = 0;
+    for (const RecomputeRange& range : t.recompute()) recomputed += range.last_layer() - range.first_layer() + 1;
+    s.note("layers of training.recompute", recomputed, 1);
     t.clear_recompute();
     t.add_recompute()->set_first_layer(0);
     t.mutable_recompute(0)->set_last_layer(0);

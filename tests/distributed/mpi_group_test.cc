@@ -11,8 +11,8 @@
 #include "tests/parallel/group_checks.h"
 #include "tests/runtime/allocations.h"
 
-// The checks of every group, by the ranks of mpirun: once through shared memory, and once by messages, as between
-// nodes.
+// The checks of every group, by the ranks of mpirun: through the memory of a node, with and without direct reading, and
+// by messages, as between nodes.
 namespace {
 
 // What leaves this rank, as MPI is given it.
@@ -35,7 +35,7 @@ using testing::HasSubstr;
 ProcessGroup* world = nullptr;
 bool by_messages = false;
 
-// Beyond what a window takes at a time.
+// Beyond what a window takes at a time, and what is read directly.
 constexpr size_t kMany = 700'001;
 
 TEST(MpiGroup, AllReduceAddsInRankOrder) { check_all_reduce_adds_in_rank_order(*world, {0, 1, 3, 1000, kMany}); }
@@ -43,7 +43,9 @@ TEST(MpiGroup, AllReduceAddsInRankOrder) { check_all_reduce_adds_in_rank_order(*
 TEST(MpiGroup, AllReduceOfIntegersIsExactAndTakesTheMaximum) { check_integers_and_maximum(*world); }
 
 TEST(MpiGroup, ReduceScatterAndAllGatherMakeAnAllReduce) {
-  check_reduce_scatter_and_all_gather_make_an_all_reduce(*world);
+  for (const size_t each : {size_t{17}, size_t{70'001}, kMany}) {
+    check_reduce_scatter_and_all_gather_make_an_all_reduce(*world, each);
+  }
 }
 
 TEST(MpiGroup, AllToAllMovesUnevenRows) {
@@ -209,6 +211,7 @@ TEST(MpiGroup, WhatWaitsBehindAFailureFailsToo) {
   world->barrier();
   EXPECT_THROW(second.wait(), CountMismatch);
   EXPECT_THROW(first.wait(), CountMismatch);
+  EXPECT_THROW(group->receive(view(x), 0).wait(), CountMismatch) << "nothing fits any more";
 }
 
 TEST(MpiGroup, EveryRankAgreesOnAFailure) {
@@ -224,13 +227,15 @@ TEST(MpiGroup, EveryRankAgreesOnAFailure) {
 }  // namespace
 }  // namespace sluice
 
-// mpi_group_test [messages]
+// mpi_group_test [auto|shared|messages]
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  sluice::by_messages = argc > 1 && std::string_view(argv[1]) == "messages";
+  const std::string_view transport = argc > 1 ? argv[1] : "auto";
+  sluice::by_messages = transport == "messages";
   sluice::MpiSession session;
-  const auto group =
-      sluice::make_mpi_world(sluice::by_messages ? sluice::MpiTransport::kMessages : sluice::MpiTransport::kAuto);
+  const auto group = sluice::make_mpi_world(sluice::by_messages     ? sluice::MpiTransport::kMessages
+                                            : transport == "shared" ? sluice::MpiTransport::kShared
+                                                                    : sluice::MpiTransport::kAuto);
   sluice::world = group.get();
   if (group->rank() > 0)
     delete testing::UnitTest::GetInstance()->listeners().Release(

@@ -16,9 +16,13 @@ for ((run = 0; run < 20; ++run)); do
     sleep 0.1
   done
   sleep "0.$((RANDOM % 10))"
+  stopped=0
   for pid in $(pgrep -P $job); do
-    tr '\0' '\n' < "/proc/$pid/environ" | grep -qx "OMPI_COMM_WORLD_RANK=$culprit" && kill -STOP "$pid"
+    if grep -qzx "OMPI_COMM_WORLD_RANK=$culprit" "/proc/$pid/environ"; then
+      kill -STOP "$pid" && stopped=$((stopped + 1))
+    fi
   done
+  [ $stopped -eq 1 ] || fail "$stopped processes are rank $culprit"
   began=$(date +%s%3N)
   wait $job || code=$?
   took=$(($(date +%s%3N) - began))

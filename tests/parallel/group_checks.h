@@ -54,12 +54,19 @@ inline void check_integers_and_maximum(ProcessGroup& group) {
   EXPECT_EQ(real[0], 1.5 * (size - 1));
 }
 
-inline void check_reduce_scatter_and_all_gather_make_an_all_reduce(ProcessGroup& group) {
-  const size_t each = 17;
-  std::vector<float> in = numbers(group.rank(), each * static_cast<size_t>(group.size())), part(each), all(in.size());
+/// each  elements of a rank's part
+inline void check_reduce_scatter_and_all_gather_make_an_all_reduce(ProcessGroup& group, size_t each) {
+  const size_t n = each * static_cast<size_t>(group.size());
+  std::vector<float> in = numbers(group.rank(), n), part(each), all(n);
   group.reduce_scatter(view(in), view(part)).wait();
+  EXPECT_EQ(in, numbers(group.rank(), n)) << "what goes in stays";
   group.all_gather(view(part), view(all)).wait();
-  EXPECT_EQ(all, ordered_sum(group.size(), in.size()));
+  EXPECT_EQ(all, ordered_sum(group.size(), n)) << each;
+  // The same in place.
+  const Tensor own = view(in).rows(group.rank() * static_cast<int64_t>(each), static_cast<int64_t>(each));
+  group.reduce_scatter(view(in), own).wait();
+  group.all_gather(own, view(in)).wait();
+  EXPECT_EQ(in, all) << each;
 }
 
 /// Rank r sends (r + d) % 3 * n rows of two to rank d, each holding {r, d}: half of them from the beginning of its

@@ -1,4 +1,4 @@
-#include "parallel/peer_memory.h"
+#include "parallel/mpi_peer_memory.h"
 
 #include <sys/uio.h>
 #include <unistd.h>
@@ -16,7 +16,7 @@ ssize_t read_some(int32_t process, const void* from, void* to, int64_t bytes) {
 
 }  // namespace
 
-PeerMemory::PeerMemory(MPI_Comm comm, int rank, int size) : processes_(static_cast<size_t>(size)) {
+MpiPeerMemory::MpiPeerMemory(MPI_Comm comm, int rank, int size) : processes_(static_cast<size_t>(size)) {
   // What each shows the others: a number that only its own memory has.
   struct Card {
     int64_t process;
@@ -39,7 +39,7 @@ PeerMemory::PeerMemory(MPI_Comm comm, int rank, int size) : processes_(static_ca
   if (!all) processes_.clear();
 }
 
-void PeerMemory::read(int rank, const void* from, void* to, int64_t bytes) const {
+void MpiPeerMemory::read(int rank, const void* from, void* to, int64_t bytes) const {
   for (int64_t at = 0; at < bytes;) {
     const ssize_t n = read_some(processes_[static_cast<size_t>(rank)], static_cast<const char*>(from) + at,
                                 static_cast<char*>(to) + at, bytes - at);

@@ -9,10 +9,10 @@ namespace sluice {
 
 /// Reads the memory of the other ranks of a communicator on one node, where the system lets processes do that: what is
 /// large then moves once, instead of in and out of memory that both share.
-class PeerMemory {
+class MpiPeerMemory {
  public:
   /// Collective. Stays closed unless every rank can read every other.
-  PeerMemory(MPI_Comm comm, int rank, int size);
+  MpiPeerMemory(MPI_Comm comm, int rank, int size);
 
   bool open() const { return !processes_.empty(); }
   /// Throws Error (internal) when a rank has ended.
