@@ -31,8 +31,8 @@ class Comparer {
   void numbers(const SeenTensor& seen, const std::vector<double>& reference, double slack = 0) {
     within(seen.name, seen.after, distance(seen.values, reference), norm(reference), slack);
   }
-  void number(const std::string& name, double value, double reference) {
-    within(name, "", std::abs(value - reference), std::abs(reference), 0);
+  void number(const std::string& name, const std::string& after, double value, double reference) {
+    within(name, after, std::abs(value - reference), std::abs(reference), 0);
   }
   void within(const std::string& name, const std::string& after, double difference, double size, double slack) {
     const double scale = size > 0 ? size : 1;
@@ -40,8 +40,9 @@ class Comparer {
     const bool equal = difference <= kRelative * size + slack;
     certificate.comparisons.push_back({name, after, difference / scale, kRelative + slack / scale, equal});
   }
-  void counts(const std::string& name, const std::vector<int64_t>& value, const std::vector<int64_t>& reference) {
-    certificate.comparisons.push_back({name, "", value == reference ? 0.0 : 1.0, 0, value == reference});
+  void counts(const std::string& name, const std::string& after, const std::vector<int64_t>& value,
+              const std::vector<int64_t>& reference) {
+    certificate.comparisons.push_back({name, after, value == reference ? 0.0 : 1.0, 0, value == reference});
   }
 
   Certificate certificate;
@@ -70,17 +71,17 @@ void compare_stream(Comparer& comparer, const Evidence& layout, const Evidence& 
 
 void compare_losses(Comparer& comparer, size_t step, const Evidence::Step& layout, const Evidence::Step& one_rank) {
   const std::string prefix = concat("step ", step, ", ");
-  comparer.number(prefix + "lm_loss", layout.lm_loss, one_rank.lm_loss);
-  comparer.number(prefix + "balance_loss", layout.balance_loss, one_rank.balance_loss);
-  comparer.number(prefix + "z_loss", layout.z_loss, one_rank.z_loss);
-  comparer.number(prefix + "loss", layout.loss, one_rank.loss);
-  comparer.counts(prefix + "expert counts", layout.expert_counts, one_rank.expert_counts);
+  comparer.number(prefix + "lm_loss", layout.after, layout.lm_loss, one_rank.lm_loss);
+  comparer.number(prefix + "balance_loss", layout.after, layout.balance_loss, one_rank.balance_loss);
+  comparer.number(prefix + "z_loss", layout.after, layout.z_loss, one_rank.z_loss);
+  comparer.number(prefix + "loss", layout.after, layout.loss, one_rank.loss);
+  comparer.counts(prefix + "expert counts", layout.after, layout.expert_counts, one_rank.expert_counts);
 }
 
 void compare_norms(Comparer& comparer, size_t step, const Evidence::Step& layout, const Evidence::Step& one_rank) {
   const std::string prefix = concat("step ", step, ", ");
-  comparer.number(prefix + "gradient norm", layout.grad_norm, one_rank.grad_norm);
-  comparer.number(prefix + "clip factor", layout.clip_factor, one_rank.clip_factor);
+  comparer.number(prefix + "gradient norm", layout.after, layout.grad_norm, one_rank.grad_norm);
+  comparer.number(prefix + "clip factor", layout.after, layout.clip_factor, one_rank.clip_factor);
 }
 
 void compare_gradients(Comparer& comparer, const Evidence& layout, const Evidence& one_rank) {
@@ -97,7 +98,8 @@ void compare_parameters(Comparer& comparer, const Evidence& layout, const Eviden
   for (size_t i = 0; i < layout.parameters.size(); ++i) {
     const std::vector<double>& reference = one_rank.parameters.at(i).values;
     comparer.numbers(layout.parameters[i], reference);
-    comparer.within("copies of " + layout.parameters[i].name, "", layout.copy_distance[i], norm(reference), 0);
+    comparer.within("copies of " + layout.parameters[i].name, layout.parameters[i].after, layout.copy_distance[i],
+                    norm(reference), 0);
   }
 }
 
@@ -126,8 +128,8 @@ Certificate compare(const Evidence& layout, const Evidence& one_rank) {
     compare_losses(comparer, i + 1, layout.steps[i], one_rank.steps.at(i));
     if (i == 0) compare_gradients(comparer, layout, one_rank);
     compare_norms(comparer, i + 1, layout.steps[i], one_rank.steps.at(i));
-    comparer.within(concat("step ", i + 1, ", losses, counts and norm on all ranks"), "", layout.steps[i].disagreement,
-                    0, 0);
+    comparer.within(concat("step ", i + 1, ", losses, counts and norm on all ranks"), layout.steps[i].after,
+                    layout.steps[i].disagreement, 0, 0);
   }
   compare_parameters(comparer, layout, one_rank);
   return comparer.certificate;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <map>
+#include <utility>
 
 #include "kernels/elementwise.h"
 #include "parallel/observer_list.h"
@@ -13,7 +15,7 @@
 namespace sluice {
 namespace {
 
-/// Remembers the last call.
+/// Remembers the last call, and the last of each group from each source file.
 class LastCall : public GroupObserver {
  public:
   void before(const GroupCall&) override {}
@@ -21,11 +23,18 @@ class LastCall : public GroupObserver {
     if (call.group.size() == 1) return;
     const std::string file = std::filesystem::path(call.site.file_name()).filename().string();
     text_ = concat(call.group.name(), ".", call.operation, " at ", file, ":", call.site.line());
+    texts_[{file, call.group.name()}] = text_;
   }
   const std::string& text() const { return text_; }
+  /// Empty when there was none.
+  std::string text(const std::string& file, const std::string& group) const {
+    const auto found = texts_.find({file, group});
+    return found == texts_.end() ? "" : found->second;
+  }
 
  private:
   std::string text_ = "none";
+  std::map<std::pair<std::string, std::string>, std::string> texts_;
 };
 
 void append(Tensor x, std::vector<double>& values) {
@@ -87,6 +96,7 @@ class Run {
       evidence.steps.push_back(take_step(step));
       step_.wait_for_weights();
       mesh_.observe(nullptr);
+      evidence.steps.back().after = last_.text();
       evidence.steps.back().disagreement = disagreement(evidence.steps.back());
       if (step == 1) gather_first_step(evidence);
     }
@@ -122,7 +132,9 @@ class Run {
                         result.losses.z_loss,
                         result.grad_norm,
                         result.clip_factor,
-                        {}};
+                        {},
+                        0,
+                        ""};
     seen.expert_counts.assign(counts.as<int64_t>(), counts.as<int64_t>() + counts.count());
     return seen;
   }
@@ -152,16 +164,22 @@ class Run {
       append(step_.gradients().owned(i), own);
     }
     evidence.gradients = assemble(gather(mesh_.world(), std::move(own)), true, nullptr);
-    for (size_t i = 0; i < model_.records.size(); ++i) {
-      const ProcessGroup& group = mesh_.replicas(model_.records[i].replicas);
-      evidence.gradients[i].after = group.size() == 1 ? "" : "the sum over group " + group.name();
-    }
+    for (size_t i = 0; i < model_.records.size(); ++i) evidence.gradients[i].after = sum_of_gradient(i);
+  }
+
+  std::string sum_of_gradient(size_t record) const {
+    return last_.text("gradient_reducer.cc", mesh_.replicas(model_.records[record].replicas).name());
   }
 
   std::vector<SeenTensor> gather_parameters(std::vector<double>* copy_distance) {
     std::vector<double> own;
     append(model_.weights, own);
-    return assemble(gather(mesh_.world(), std::move(own)), false, copy_distance);
+    std::vector<SeenTensor> whole = assemble(gather(mesh_.world(), std::move(own)), false, copy_distance);
+    for (size_t i = 0; i < whole.size(); ++i) {
+      whole[i].after = last_.text("parameter_gather.cc", mesh_.replicas(model_.records[i].replicas).name());
+      if (whole[i].after.empty()) whole[i].after = sum_of_gradient(i);
+    }
+    return whole;
   }
 
   /// Whole parameters of what all ranks have: their owned parts, or all that they hold. `distance`, of every parameter:

@@ -30,6 +30,7 @@ struct Evidence {
     double loss = 0, lm_loss = 0, balance_loss = 0, z_loss = 0, grad_norm = 0, clip_factor = 0;
     std::vector<int64_t> expert_counts;  ///< [layers * experts]
     double disagreement = 0;             ///< largest difference of any of these between two ranks
+    std::string after;                   ///< as in SeenTensor: the last call of the step
   };
   std::vector<Step> steps;
   int64_t activation_bytes = 0;  ///< high-water mark of the activations' arenas, of the rank that needs most

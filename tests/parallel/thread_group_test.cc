@@ -78,5 +78,16 @@ TEST(Agree, AStringReachesEveryRank) {
   });
 }
 
+TEST(ThreadGroup, WhatAllAgreedOnIsToldByTheRankThatKnows) {
+  for (int repeat = 0; repeat < 50; ++repeat) {
+    try {
+      run_ranks(4, [](ProcessGroup& world) { agree(world, [&] { ENSURE(world.rank() != 2, "rank 2 cannot"); }); });
+      FAIL() << "nothing was thrown";
+    } catch (const AgreedError& error) {
+      EXPECT_STREQ(error.what(), "rank 2 cannot");
+    }
+  }
+}
+
 }  // namespace
 }  // namespace sluice

@@ -146,6 +146,9 @@ TEST(Mutation, EveryWrongReductionIsCaught) {
       const Comparison* different = certificate.first_difference();
       EXPECT_TRUE(different) << place << " " << text(wrong) << " went unnoticed";
       if (different) {
+        EXPECT_NE(different->after, "") << place << " " << text(wrong);
+        const bool reducer = place.find("gradient_reducer.cc") != std::string::npos;
+        EXPECT_TRUE(!reducer || different->after == place) << place << ": after " << different->after;
         std::printf("%-55s %-8s %s: %.1e after %s\n", place.c_str(), text(wrong), different->name.c_str(),
                     different->error, different->after.c_str());
       }

@@ -1,6 +1,9 @@
 #include <cstdlib>
 #include <cstring>
 
+#include <gmock/gmock.h>
+
+#include "runtime/verify/shrink.h"
 #include "tests/verify/layouts.h"
 
 namespace sluice {
@@ -54,24 +57,41 @@ Trial try_one_step(const Layout& layout, const std::function<void(ModelState&)>&
 }
 
 TEST(BoundedMemory, AThreadGroupWhoseTokensAllChooseOneExpertFinishesExactlyWithinItsBudget) {
-  for (const double budget : {1.0, 2.0}) {
+  constexpr int kRanks = 8;
+  const auto bytes = [](double budget, bool one_expert) {
     Layout layout;
-    layout.dp = 8, layout.ep = 8, layout.budget = budget;
-    const Trial even = try_one_step(layout, nullptr);
+    layout.dp = kRanks, layout.ep = kRanks, layout.budget = budget;
     // Equal logits: every token chooses the first expert.
-    const Trial one = try_one_step(layout, [](ModelState& model) {
+    const Trial trial = try_one_step(layout, [&](ModelState& model) {
       for (BlockTensors& block : model.weight_tensors.blocks) {
-        std::memset(block.mlp.router.data, 0, static_cast<size_t>(block.mlp.router.bytes()));
+        if (one_expert) std::memset(block.mlp.router.data, 0, static_cast<size_t>(block.mlp.router.bytes()));
       }
     });
-    EXPECT_TRUE(even.certificate.equal());
-    EXPECT_TRUE(one.certificate.equal());
-    const std::vector<int64_t>& counts = one.evidence.steps[0].expert_counts;
-    EXPECT_EQ(counts[0], 8 * 2 * 64) << "rows of the first expert";
-    EXPECT_EQ(counts[1], 0);
-    EXPECT_LE(one.evidence.activation_bytes,
-              static_cast<int64_t>(budget * static_cast<double>(even.evidence.activation_bytes)));
+    EXPECT_TRUE(trial.certificate.equal());
+    const std::vector<int64_t>& counts = trial.evidence.steps[0].expert_counts;
+    EXPECT_EQ(counts[0] == kRanks * 2 * 64 && counts[1] == 0, one_expert) << "rows of the first two experts";
+    return static_cast<double>(trial.evidence.activation_bytes);
+  };
+  // The first rank gets all ranks' rows. A budget that holds them takes what they need; a smaller one its share of
+  // that.
+  const double even = bytes(1, false), all = bytes(kRanks, true);
+  EXPECT_GT(all, 1.5 * even);
+  for (const double budget : {1.0, 2.0, 4.0}) {
+    EXPECT_LE(bytes(budget, true), 1.02 * (even + (budget - 1) / (kRanks - 1) * (all - even))) << budget;
   }
+}
+
+TEST(Shrink, KeepsEveryDivisibilityAndSaysWhatItChanges) {
+  Layout layout;
+  layout.tp = 4;
+  TrainConfig config = layout_config(
+      layout, {"training.sequence_length=31", "training.micro_batch_size=4", "training.global_batch_size=4",
+               "model.num_layers=6", "training.recompute[0]={first_layer: 1 last_layer: 5}"});
+  const std::string changes = shrink_for_verification(config, 4);
+  validate_training(config, 4);
+  EXPECT_EQ(config.training().micro_batch_size(), 4) << "2 * 31 tokens are not divisible by 4";
+  EXPECT_THAT(changes, testing::HasSubstr("model.num_layers 6 -> 2\n"));
+  EXPECT_THAT(changes, testing::HasSubstr("layers of training.recompute 5 -> 1\n"));
 }
 
 /// What rank 0 gathers of a run in f32.
