@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "kernels/core/philox.h"
 #include "kernels/gemm.h"
 #include "tests/reference/activations.h"
 #include "tests/reference/complex_step.h"
