@@ -1,23 +1,34 @@
 #pragma once
 
 #include "models/context.h"
+#include "models/gate.h"
 #include "models/key_value_cache.h"
 #include "models/parameters.h"
 
 namespace sluice {
 
-/// What attention_layer_backward needs of the forward pass: of all tokens, the heads of this rank.
-struct AttentionSaved {
-  Tensor q, k, v;               ///< projections [tokens, heads, head_dim], before norm and RoPE
-  Tensor q_rstd, k_rstd;        ///< [tokens * heads], with qk_norm
-  Tensor q_rotated, k_rotated;  ///< [tokens, heads, head_dim]
-  Tensor out, lse;              ///< [tokens, query_heads, head_dim], [tokens, query_heads]
-  Tensor gate_logits;           ///< G1: [tokens, query_heads(, head_dim)]; empty without
-  Tensor gated;                 ///< [tokens, query_heads, head_dim]; `out` itself without a gate
+/// Query or key heads on their way to the attention, each [tokens, heads, head_dim].
+struct ProjectedHeads {
+  Tensor raw;      ///< the projection
+  Tensor to_norm;  ///< what the norm reads; `raw` itself without a gate before it
+  Tensor rstd;     ///< [tokens * heads], with qk_norm
+  Tensor rotated;
+  GateSaved gate;
 };
 
-/// Grouped-query attention with QK-norm, RoPE and gates (paper section 2.1), added to the residual stream:
-/// y += o_proj(gate(attention(x))). Heads are split over mesh.tp(), tokens of x and y too.
+/// What attention_layer_backward needs of the forward pass: of all tokens, the heads of this rank.
+struct AttentionSaved {
+  ProjectedHeads q, k;
+  Tensor v_gated;  ///< [tokens, kv_heads, head_dim]
+  GateSaved v_gate;
+  Tensor out, lse;  ///< [tokens, query_heads, head_dim], [tokens, query_heads]
+  Tensor gated;     ///< [tokens, query_heads, head_dim]; `out` itself without a gate
+  GateSaved out_gate;
+};
+
+/// Grouped-query attention with QK-norm, RoPE and gates of queries, keys, values and outputs of heads (paper sections
+/// 2.1 to 2.4), added to the residual stream: y += o_proj(gate(attention(x))). Heads are split over mesh.tp(), tokens
+/// of x and y too.
 ///   x      [own tokens, hidden]  normed input
 ///   y      [own tokens, hidden]  in/out
 ///   cache  keys and values of earlier tokens, extended by these; null in training

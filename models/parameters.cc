@@ -112,6 +112,11 @@ class Part {
   std::vector<int64_t> shape_;
 };
 
+bool of_key_value_heads(const std::string& name) {
+  return ends_with(name, "k_proj.weight") || ends_with(name, "v_proj.weight") || ends_with(name, "gates.g2.weight") ||
+         ends_with(name, "gates.g3.weight");
+}
+
 /// Cuts a parameter for the rank at `at`, and says who else holds the same.
 Part cut_parameter(const MeshShape& mesh, const MeshPlace& at, const std::string& name,
                    const std::vector<int64_t>& global_shape, Replicas& replicas) {
@@ -124,7 +129,7 @@ Part cut_parameter(const MeshShape& mesh, const MeshPlace& at, const std::string
   replicas = Replicas::kWorld;
   if (global_shape.size() == 1 || ends_with(name, "router.weight")) return part;
   replicas = Replicas::kDp;
-  if (ends_with(name, "k_proj.weight") || ends_with(name, "v_proj.weight")) {
+  if (of_key_value_heads(name)) {
     if (mesh.kv_copies > 1) replicas = Replicas::kKeyValue;
     return part.cut(0, at.tp / mesh.kv_copies, mesh.tp / mesh.kv_copies);
   }

@@ -20,6 +20,8 @@ struct AttentionTensors {
   Tensor v_proj;                ///< [kv_heads * head_dim, hidden]
   Tensor q_norm, k_norm;        ///< [head_dim]
   Tensor o_proj;                ///< [hidden, query_heads * head_dim]
+
+  Tensor gate(GateSpec::Position position) const { return gates[static_cast<size_t>(position - GateSpec::G1)]; }
 };
 
 /// Dense feed-forward layer, or the experts of a mixture stacked along the first axis.

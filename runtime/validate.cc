@@ -122,8 +122,15 @@ void check_gates(Report& report, const ModelConfig& m) {
     const std::string field = "model.gates[" + std::to_string(i) + "]";
     report.check(seen.insert(gate.position()).second, field, ".position=", GateSpec::Position_Name(gate.position()),
                  " is there twice");
-    report.check(gate.position() == GateSpec::G1, field, ".position=", GateSpec::Position_Name(gate.position()),
-                 " is not built yet; use G1");
+    report.check(gate.position() != GateSpec::G5, field, ".position=G5 is not built yet; use G1, G2, G3 or G4");
+    const bool of_query_or_key = gate.position() == GateSpec::G3 || gate.position() == GateSpec::G4;
+    report.check(of_query_or_key || !gate.has_before_qk_norm(), field,
+                 ".before_qk_norm is for G3 and G4: ", GateSpec::Position_Name(gate.position()), " is not normed");
+    report.check(m.qk_norm() || gate.before_qk_norm(), field, ".before_qk_norm=false needs model.qk_norm");
+    const bool cancelled = of_query_or_key && m.qk_norm() && gate.before_qk_norm() &&
+                           gate.granularity() == GateSpec::HEADWISE && gate.combine() == GateSpec::MULTIPLY;
+    report.check(!cancelled, field, ": the norm that follows divides a headwise factor of ",
+                 GateSpec::Position_Name(gate.position()), " out again; use before_qk_norm: false or ELEMENTWISE");
     report.check(gate.sharing() == GateSpec::HEAD_SPECIFIC, field,
                  ".sharing=HEAD_SHARED is not built yet; use HEAD_SPECIFIC");
     report.check(gate.input() == GateSpec::INPUT_DEPENDENT, field,

@@ -23,11 +23,14 @@ struct Options {
   bool qk_norm = true;
   bool tied = false;
   bool mup = false;
+  std::string position = "G1";
+  bool before_norm = true;  ///< G3, G4
 };
 
 std::ostream& operator<<(std::ostream& out, const Options& o) {
   out << (o.moe ? "moe" : "dense") << "_" << (o.granularity.empty() ? "ungated" : o.granularity);
-  if (!o.granularity.empty()) out << "_" << o.combine << "_" << o.activation;
+  if (!o.granularity.empty()) out << "_" << o.position << "_" << o.combine << "_" << o.activation;
+  if (!o.before_norm) out << "_after_norm";
   return out << (o.qk_norm ? "" : "_no_qk_norm") << (o.tied ? "_tied" : "") << (o.mup ? "_mup" : "");
 }
 
@@ -49,14 +52,28 @@ std::vector<Options> all_options() {
       all.push_back(options);
     }
   }
+  for (Options options : gates) {
+    if (options.granularity.empty()) continue;
+    options.moe = false;  // which would only add tokens that stand between two experts
+    for (const char* position : {"G2", "G3", "G4"}) {
+      for (const auto& [norm, before] : {std::pair{true, true}, {true, false}, {false, true}}) {
+        options.position = position, options.qk_norm = norm, options.before_norm = before;
+        const bool normed = options.position != "G2" && norm;
+        const bool cancelled = before && options.granularity == "HEADWISE" && options.combine == "MULTIPLY";
+        // Otherwise a norm divides the gate out again, or there is none that the gate could stand behind.
+        if (normed ? !cancelled : before) all.push_back(options);
+      }
+    }
+  }
   return all;
 }
 
 TrainConfig config_of(const Options& o) {
   std::vector<std::string> overrides = {"model.gates="};
   if (!o.granularity.empty()) {
-    overrides.push_back(concat("model.gates[0]={granularity: ", o.granularity, " combine: ", o.combine,
-                               " activation: ", o.activation, "}"));
+    overrides.push_back(concat("model.gates[0]={position: ", o.position, " granularity: ", o.granularity,
+                               " combine: ", o.combine, " activation: ", o.activation,
+                               o.before_norm ? "}" : " before_qk_norm: false}"));
   }
   if (!o.moe) overrides.insert(overrides.end(), {"model.moe=", "model.intermediate_size=10"});
   if (!o.qk_norm) overrides.push_back("model.qk_norm=false");
@@ -206,11 +223,21 @@ TEST(WholeModel, GatesAreThoseOfTheConfiguration) {
           EXPECT_EQ(a.gated.data, a.out.data) << options;
           continue;
         }
+        // Behind the norm comes RoPE, which leaves the first token as it is.
+        const std::map<std::string, std::pair<GateSaved, Tensor>> gates = {
+            {"G1", {a.out_gate, a.gated}},
+            {"G2", {a.v_gate, a.v_gated}},
+            {"G3", {a.k.gate, options.before_norm ? a.k.to_norm : a.k.rotated.rows(0, 1)}},
+            {"G4", {a.q.gate, options.before_norm ? a.q.to_norm : a.q.rotated.rows(0, 1)}}};
+        for (const auto& [position, seen] : gates) {
+          EXPECT_EQ(bool(seen.first.logits), position == options.position) << options << ", " << position;
+        }
+        const auto& [gate, gated] = gates.at(options.position);
         const int64_t channels = options.granularity == "HEADWISE" ? config.model().head_dim() : 1;
-        const std::vector<double> want =
-            reference::gate(values(a.out), values(a.gate_logits), channels, options.combine == "MULTIPLY",
-                            activations.at(options.activation));
-        EXPECT_LE(reference::relative_l2(values(a.gated), want), 1e-14) << options;
+        std::vector<double> want = reference::gate(values(gate.y), values(gate.logits), channels,
+                                                   options.combine == "MULTIPLY", activations.at(options.activation));
+        want.resize(static_cast<size_t>(gated.count()));
+        EXPECT_LE(reference::relative_l2(values(gated), want), 1e-14) << options;
       }
     });
   }
@@ -224,7 +251,7 @@ TEST(WholeModel, QueriesAndKeysAreNormedWhenConfigured) {
     WholeModel(config).after_forward([&](const TransformerSaved& saved) {
       // Position 0 is not rotated, and the weights of the norm begin as ones.
       const AttentionSaved& a = saved.blocks[0].attention;
-      for (const auto& [raw, rotated] : {std::pair(a.q, a.q_rotated), {a.k, a.k_rotated}}) {
+      for (const auto& [raw, rotated] : {std::pair(a.q.raw, a.q.rotated), {a.k.raw, a.k.rotated}}) {
         const int64_t channels = config.model().head_dim();
         const double* x = raw.as<double>();
         const double squares = std::inner_product(x, x + channels, x, 0.0);

@@ -206,13 +206,34 @@ TEST(Validation, ThreadsAreTheCoresOfARankUnlessSaid) {
 
 TEST(Validation, WhatIsNotBuiltIsRefused) {
   for (const char* override_text :
-       {"device=CUDA", "precision=BF16", "model.gates[0].position=G2", "model.gates[0].sharing=HEAD_SHARED"}) {
+       {"device=CUDA", "precision=BF16", "model.gates[0].position=G5", "model.gates[0].sharing=HEAD_SHARED"}) {
     const std::string message = message_of([&] {
       TrainConfig config = parse_config(small_config(), "test", {override_text});
       validate_training(config, 1);
     });
     EXPECT_FALSE(message.empty()) << override_text;
   }
+}
+
+TEST(Validation, GatesWithoutAMeaningAreRefusedWithTheReason) {
+  const auto message = [](const std::string& gate, const char* more) {
+    return message_of([&] {
+      TrainConfig config = parse_config(small_config(), "test", {"model.gates=", "model.gates[0]=" + gate, more});
+      validate_training(config, 1);
+    });
+  };
+  for (const char* position : {"G3", "G4"}) {
+    const std::string headwise = concat("{position: ", position, " granularity: HEADWISE");
+    EXPECT_THAT(message(headwise + "}", "model.qk_norm=true"),
+                HasSubstr(concat("model.gates[0]: the norm that follows divides a headwise factor of ", position)));
+    EXPECT_EQ(message(headwise + "}", "model.qk_norm=false"), "");
+    EXPECT_EQ(message(headwise + " combine: ADD}", "model.qk_norm=true"), "");
+    EXPECT_EQ(message(headwise + " before_qk_norm: false}", "model.qk_norm=true"), "");
+    EXPECT_THAT(message(headwise + " before_qk_norm: false}", "model.qk_norm=false"),
+                HasSubstr("model.gates[0].before_qk_norm=false needs model.qk_norm"));
+  }
+  EXPECT_THAT(message("{position: G2 before_qk_norm: true}", "model.qk_norm=true"),
+              HasSubstr("model.gates[0].before_qk_norm is for G3 and G4"));
 }
 
 TEST(Validation, ShippedConfigurationsAreValid) {

@@ -21,7 +21,7 @@ struct Layout {
   int dp = 1, tp = 1, ep = 1, etp = 1;
   int accumulation = 1, zero = 0;
   bool moe = true;
-  std::string gate = "ELEMENTWISE";  ///< or HEADWISE, or empty: none
+  std::string gate = "ELEMENTWISE";  ///< or HEADWISE, of G1; ALL: one at each head position; or empty: none
   std::string scope = "MICRO_STEP";
   double init_std = 0.3;  ///< of the router too: large values route unevenly
   double bias_rate = 0;   ///< of the selection bias
@@ -55,7 +55,13 @@ inline TrainConfig layout_config(const Layout& l, const std::vector<std::string>
   if (l.moe) overrides.push_back("model.moe.balance_scope=" + l.scope);
   if (l.moe) overrides.push_back(concat("model.moe.selection_bias_rate=", l.bias_rate));
   if (!l.moe) overrides.push_back("model.moe=");
-  if (!l.gate.empty()) overrides.push_back("model.gates[0]={position: G1 granularity: " + l.gate + "}");
+  if (l.gate == "ALL") {
+    const char* gates[] = {"{position: G1}", "{position: G2 granularity: HEADWISE}", "{position: G3 combine: ADD}",
+                           "{position: G4 granularity: HEADWISE before_qk_norm: false}"};
+    for (int i = 0; i < 4; ++i) overrides.push_back(concat("model.gates[", i, "]=", gates[i]));
+  } else if (!l.gate.empty()) {
+    overrides.push_back("model.gates[0]={position: G1 granularity: " + l.gate + "}");
+  }
   if (l.recompute) overrides.push_back("training.recompute[0]={first_layer: 0 last_layer: 0}");
   overrides.insert(overrides.end(), more.begin(), more.end());
   TrainConfig config = parse_config(R"(
@@ -120,6 +126,9 @@ inline std::vector<Layout> chosen_layouts() {
   add([](Layout& l) { l.dp = 2, l.tp = 2, l.ep = 2, l.recompute = true; });
   add([](Layout& l) { l.dp = 2, l.tp = 2, l.ep = 2, l.bias_rate = 0.01; });
   add([](Layout& l) { l.dp = 4, l.zero = 1, l.bias_rate = 0.01; });
+  add([](Layout& l) { l.dp = 2, l.tp = 2, l.gate = "ALL"; });
+  add([](Layout& l) { l.tp = 8, l.zero = 1, l.gate = "ALL"; });
+  add([](Layout& l) { l.dp = 2, l.ep = 2, l.gate = "ALL"; });
   return layouts;
 }
 
@@ -139,7 +148,7 @@ inline Layout random_layout(uint64_t seed) {
     if (!l.moe) l.ep = l.etp = 1;
   } while (l.world() > 8 || l.world() % (l.ep * l.etp) != 0);
   l.accumulation = pick(1, 2, 3), l.zero = pick(0, 1, 2);
-  l.gate = pick("ELEMENTWISE", "HEADWISE", "");
+  l.gate = pick("ELEMENTWISE", "HEADWISE", "ALL", "");
   l.scope = pick("MICRO_STEP", "MICRO_STEP", "GROUP", "RUNNING");
   l.init_std = pick(0.1, 0.3, 0.7);
   l.bias_rate = pick(0.0, 0.0, 0.01);
