@@ -10,6 +10,7 @@
 namespace sluice {
 namespace {
 
+// Counts of MPI are ints; messages above this travel in pieces.
 constexpr int64_t kPieceBytes = int64_t{1} << 30;
 constexpr int kTag = 1;
 
