@@ -1,5 +1,6 @@
 #include "parallel/thread_group.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstring>
 #include <deque>
@@ -308,22 +309,24 @@ bool tells_nothing(const std::exception_ptr& failure) {
 void run_ranks(int size, const std::function<void(ProcessGroup&)>& body) {
   const auto meeting = std::make_shared<Meeting>(size);
   std::mutex mutex;
-  std::exception_ptr failure;
+  std::vector<std::exception_ptr> failures;  // in the order they came; looked at and released by this thread alone
   std::vector<std::thread> ranks;
   for (int rank = 0; rank < size; ++rank) {
     ranks.emplace_back([&, rank] {
       try {
         body(*make_rank(rank, size, meeting));
       } catch (...) {
-        // The first to fail is the cause; the others fail because it has left. What all agreed on one of them tells.
         std::lock_guard lock(mutex);
-        if (!failure || tells_nothing(failure)) failure = std::current_exception();
+        failures.push_back(std::current_exception());
         meeting->abandon();
       }
     });
   }
   for (std::thread& rank : ranks) rank.join();
-  if (failure) std::rethrow_exception(failure);
+  if (failures.empty()) return;
+  // The first to fail is the cause; the others fail because it has left. What all agreed on one of them tells.
+  const auto cause = std::find_if_not(failures.begin(), failures.end(), tells_nothing);
+  std::rethrow_exception(cause != failures.end() ? *cause : failures.front());
 }
 
 }  // namespace sluice
