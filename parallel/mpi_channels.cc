@@ -1,7 +1,7 @@
 #include "parallel/mpi_channels.h"
 
-#include <new>
-#include <thread>
+#include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "kernels/core/error.h"
@@ -15,19 +15,26 @@ namespace {
 constexpr int64_t kSlotBytes = int64_t{64} << 10;
 constexpr uint64_t kSlots = 2;
 
+/// Bytes that a receiver reads from where the sender has them.
+struct Place {
+  const char* data;
+  int64_t bytes;
+};
+
 }  // namespace
 
 struct MpiChannels::Channel {
   alignas(64) std::atomic<uint64_t> filled;   ///< slots, by the sender
   alignas(64) std::atomic<uint64_t> emptied;  ///< slots, by the receiver
   alignas(64) int64_t total;                  ///< bytes of the call that begins with the next slot
+  int64_t places;                             ///< in that slot, instead of bytes; 0: the slots bring the bytes
   alignas(64) char slots[kSlots][kSlotBytes];
 };
 
-MpiChannels::MpiChannels(MPI_Comm comm, int rank, int size, MpiTransport transport) : rank_(rank), size_(size) {
+MpiChannels::MpiChannels(MPI_Comm comm, int rank, int size, MpiTransport transport, const MpiPeerMemory* peers)
+    : rank_(rank), size_(size), crowded_(ranks_share_cores()), peers_(peers) {
   memory_ = make_mpi_node_memory(comm, rank, static_cast<int64_t>(sizeof(Channel)) * size, transport);
   INVARIANT(static_cast<int>(memory_->ranks().size()) == size, "channels between nodes");
-  crowded_ = ranks_on_this_node() > static_cast<int>(std::thread::hardware_concurrency());
 }
 
 MpiChannels::~MpiChannels() = default;
@@ -40,11 +47,20 @@ bool MpiChannels::send_some(Way& way) {
   Channel& channel = this->channel(rank_, way.rank);
   const uint64_t filled = channel.filled.load(std::memory_order_relaxed);
   const uint64_t emptied = channel.emptied.load(std::memory_order_acquire);
+  if (way.being_read) {
+    way.being_read = filled != emptied;
+    return !way.being_read;
+  }
   // The total is read with the first slot of a call; the call before must be through.
   if (way.begun ? filled - emptied == kSlots : filled != emptied) return false;
-  if (!way.begun) channel.total = way.stream.left();
+  char* slot = channel.slots[filled % kSlots];
+  if (!way.begun) {
+    channel.total = way.stream.left();
+    channel.places = tell_places(way.stream, slot);
+    way.being_read = channel.places > 0;
+  }
   way.begun = true;
-  take(way.stream, channel.slots[filled % kSlots], std::min(way.stream.left(), kSlotBytes));
+  if (!way.being_read) take(way.stream, slot, std::min(way.stream.left(), kSlotBytes));
   channel.filled.store(filled + 1, std::memory_order_release);
   return true;
 }
@@ -55,9 +71,44 @@ bool MpiChannels::receive_some(Way& way, const std::string& group) {
   if (channel.filled.load(std::memory_order_acquire) == emptied) return false;
   if (!way.begun) check_sent(group, way.rank, channel.total, rank_, way.stream.left());
   way.begun = true;
-  put(channel.slots[emptied % kSlots], way.stream, std::min(way.stream.left(), kSlotBytes));
+  const char* slot = channel.slots[emptied % kSlots];
+  if (channel.places > 0) {
+    read_places(channel, slot, way);
+  } else {
+    put(slot, way.stream, std::min(way.stream.left(), kSlotBytes));
+  }
   channel.emptied.store(emptied + 1, std::memory_order_release);
   return true;
+}
+
+int64_t MpiChannels::tell_places(RowStream& stream, char* slot) const {
+  constexpr int64_t kMostPlaces = kSlotBytes / static_cast<int64_t>(sizeof(Place));
+  if (!peers_ || stream.left() < MpiPeerMemory::kWorthwhileBytes) return 0;
+  int64_t places = 0;
+  RowStream rest = stream;
+  for (; rest.left() > 0; rest.skip(rest.together()), ++places) {
+    if (places == kMostPlaces) return 0;
+    const Place place = {rest.next(), rest.together()};
+    std::memcpy(slot + places * static_cast<int64_t>(sizeof place), &place, sizeof place);
+  }
+  stream = rest;
+  return places;
+}
+
+void MpiChannels::read_places(const Channel& channel, const char* slot, Way& way) {
+  pieces_.clear();
+  for (int64_t i = 0; i < channel.places; ++i) {
+    Place place;
+    std::memcpy(&place, slot + i * static_cast<int64_t>(sizeof place), sizeof place);
+    while (place.bytes > 0) {
+      const int64_t n = std::min(place.bytes, way.stream.together());
+      pieces_.push_back({place.data, way.stream.next(), n});
+      way.stream.skip(n);
+      place.data += n;
+      place.bytes -= n;
+    }
+  }
+  peers_->read(way.rank, pieces_);
 }
 
 void MpiChannels::all_to_all(Tensor in, std::span<const RowRun> send, Tensor out, std::span<const RowRun> receive,

@@ -2,7 +2,6 @@
 #include <cstring>
 #include <exception>
 #include <memory>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -88,7 +87,7 @@ class MpiGroup : public ProcessGroup {
     // Few groups exchange rows, and channels take memory for every pair: made by the first call, which all make.
     if (!channels_) {
       progress_->settle();
-      channels_ = std::make_unique<MpiChannels>(comm_, rank(), size(), transport_);
+      channels_ = std::make_unique<MpiChannels>(comm_, rank(), size(), transport_, window_.peers());
     }
     channels_->all_to_all(in, send, out, receive, name());
     return {};
@@ -268,9 +267,8 @@ std::unique_ptr<ProcessGroup> make_mpi_world(MpiTransport transport) {
   int rank = 0, size = 1;
   MPI_CALL(MPI_Comm_rank(MPI_COMM_WORLD, &rank));
   MPI_CALL(MPI_Comm_size(MPI_COMM_WORLD, &size));
-  const bool crowded = ranks_on_this_node() > static_cast<int>(std::thread::hardware_concurrency());
   return std::make_unique<MpiGroup>(MPI_COMM_WORLD, rank, size, "world", transport,
-                                    std::make_shared<MpiProgress>(crowded));
+                                    std::make_shared<MpiProgress>(ranks_share_cores()));
 }
 
 }  // namespace sluice

@@ -1,5 +1,6 @@
 #include "parallel/mpi_peer_memory.h"
 
+#include <algorithm>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -8,10 +9,20 @@
 namespace sluice {
 namespace {
 
-/// Bytes read, -1 when that is not possible.
-ssize_t read_some(int32_t process, const void* from, void* to, int64_t bytes) {
-  const iovec local = {to, static_cast<size_t>(bytes)}, remote = {const_cast<void*>(from), static_cast<size_t>(bytes)};
-  return process_vm_readv(process, &local, 1, &remote, 1, 0);
+// Pieces a call to the kernel; it takes 1024.
+constexpr size_t kPieces = 64;
+
+/// Bytes read of the first kPieces, `done` bytes of the first of them being there already; -1 when that is not
+/// possible.
+ssize_t read_some(int32_t process, std::span<const MpiPeerMemory::Piece> pieces, int64_t done) {
+  iovec local[kPieces], remote[kPieces];
+  const size_t n = std::min(pieces.size(), kPieces);
+  for (size_t i = 0; i < n; ++i) {
+    const size_t skip = i == 0 ? static_cast<size_t>(done) : 0, bytes = static_cast<size_t>(pieces[i].bytes) - skip;
+    local[i] = {static_cast<char*>(pieces[i].to) + skip, bytes};
+    remote[i] = {static_cast<char*>(const_cast<void*>(pieces[i].from)) + skip, bytes};
+  }
+  return process_vm_readv(process, local, n, remote, n, 0);
 }
 
 }  // namespace
@@ -31,20 +42,25 @@ MpiPeerMemory::MpiPeerMemory(MPI_Comm comm, int rank, int size) : processes_(sta
   for (size_t r = 0; r < cards.size(); ++r) {
     int64_t seen = 0;
     processes_[r] = static_cast<int32_t>(cards[r].process);
-    if (read_some(processes_[r], cards[r].address, &seen, sizeof seen) != sizeof seen || seen != cards[r].number)
-      all = 0;
+    const Piece number_of_rank[] = {{cards[r].address, &seen, sizeof seen}};
+    if (read_some(processes_[r], number_of_rank, 0) != sizeof seen || seen != cards[r].number) all = 0;
   }
   // Also keeps `number` where it is until all have looked.
   MPI_CALL(MPI_Allreduce(MPI_IN_PLACE, &all, 1, MPI_INT, MPI_MIN, comm));
   if (!all) processes_.clear();
 }
 
-void MpiPeerMemory::read(int rank, const void* from, void* to, int64_t bytes) const {
-  for (int64_t at = 0; at < bytes;) {
-    const ssize_t n = read_some(processes_[static_cast<size_t>(rank)], static_cast<const char*>(from) + at,
-                                static_cast<char*>(to) + at, bytes - at);
+void MpiPeerMemory::read(int rank, std::span<const Piece> pieces) const {
+  int64_t done = 0;  // bytes of the first piece left
+  for (;;) {
+    while (!pieces.empty() && done >= pieces.front().bytes) {
+      done -= pieces.front().bytes;
+      pieces = pieces.subspan(1);
+    }
+    if (pieces.empty()) return;
+    const ssize_t n = read_some(processes_[static_cast<size_t>(rank)], pieces, done);
     INVARIANT(n > 0, "memory of rank ", rank, " (process ", processes_[static_cast<size_t>(rank)], ") cannot be read");
-    at += n;
+    done += n;
   }
 }
 

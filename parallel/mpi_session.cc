@@ -27,6 +27,8 @@ int ranks_on_this_node() {
   return 0;
 }
 
+bool ranks_share_cores() { return ranks_on_this_node() > static_cast<int>(std::thread::hardware_concurrency()); }
+
 std::string mpi_error_text(int code) {
   char text[MPI_MAX_ERROR_STRING] = "";
   int length = 0;
@@ -35,9 +37,8 @@ std::string mpi_error_text(int code) {
 }
 
 MpiSession::MpiSession() : exceptions_at_start_(std::uncaught_exceptions()) {
-  const int cores = static_cast<int>(std::thread::hardware_concurrency());
   // A rank that spins while it waits takes the core that another one needs: a thousand times slower.
-  if (ranks_on_this_node() > cores) setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
+  if (ranks_share_cores()) setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
   int provided = 0;
   MPI_CALL(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided));
   MPI_CALL(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));

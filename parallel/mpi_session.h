@@ -25,6 +25,8 @@ void end_without_mpi();
 
 /// Ranks on this node as the launcher tells them, 0 when it does not.
 int ranks_on_this_node();
+/// Whether that is more than it has cores: who waits then gives way.
+bool ranks_share_cores();
 
 /// How ranks of one node exchange what they reduce.
 enum class MpiTransport {

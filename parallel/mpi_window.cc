@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
-#include <thread>
 
 #include "parallel/combine.h"
 #include "parallel/mpi_call.h"
@@ -16,9 +15,6 @@ namespace {
 // microsecond, is small beside its copies.
 constexpr int64_t kPieceBytes = int64_t{256} << 10;
 constexpr int64_t kSlots = 2;
-// From here on what is read directly makes up for the calls to the kernel.
-constexpr int64_t kDirectBytes = int64_t{1} << 20;
-
 bool on_one_node(MPI_Comm comm, int size) {
   MPI_Comm node = MPI_COMM_NULL;
   int node_size = 0;
@@ -33,7 +29,7 @@ bool on_one_node(MPI_Comm comm, int size) {
 MpiWindow::MpiWindow(MPI_Comm comm, int rank, int size, MpiTransport transport)
     : comm_(comm), rank_(rank), size_(size) {
   if (size == 1 || transport == MpiTransport::kMessages || !on_one_node(comm, size)) return;
-  crowded_ = ranks_on_this_node() > static_cast<int>(std::thread::hardware_concurrency());
+  crowded_ = ranks_share_cores();
   // Rank 0 owns the whole block, so that its parts lie back to back.
   const int64_t arrival_bytes = static_cast<int64_t>(sizeof(Arrival)) * size;
   MPI_Aint bytes = rank == 0 ? static_cast<MPI_Aint>(arrival_bytes + kSlots * kPieceBytes * size + 64) : 0;
@@ -76,7 +72,7 @@ void MpiWindow::meet() {
   }
 }
 
-bool MpiWindow::direct(int64_t bytes) const { return peers_ && peers_->open() && bytes >= kDirectBytes; }
+bool MpiWindow::direct(int64_t bytes) const { return peers() && bytes >= MpiPeerMemory::kWorthwhileBytes; }
 
 void MpiWindow::show(const char* data) {
   arrivals_[rank_].data = data;

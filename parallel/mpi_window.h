@@ -24,6 +24,8 @@ class MpiWindow {
   void close();
 
   bool open() const { return window_ != MPI_WIN_NULL; }
+  /// The memory of the other ranks, null where it cannot be read.
+  const MpiPeerMemory* peers() const { return peers_ && peers_->open() ? &*peers_ : nullptr; }
 
   /// data [n] becomes the sum or maximum over ranks in rank order; collective, as all below.
   void all_reduce(DType dtype, ReduceOp op, int64_t n, char* data);
