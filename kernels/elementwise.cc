@@ -3,7 +3,9 @@
 #include "kernels/core/backend.h"
 
 SLUICE_BACKENDS(void add(Stream& s, Tensor a, Tensor b, Tensor out); void fill_zero(Stream& s, Tensor x);
-                void scale(Stream& s, Tensor x, double factor); void cast(Stream& s, Tensor x, Tensor out);)
+                void scale(Stream& s, Tensor x, double factor); void cast(Stream& s, Tensor x, Tensor out);
+                void clip(Stream& s, Tensor x, double limit, Tensor out);
+                void clip_backward(Stream& s, Tensor dout, Tensor x, double limit, Tensor dx);)
 
 namespace sluice {
 
@@ -16,6 +18,19 @@ void add(Stream& s, Tensor a, Tensor b, Tensor out) {
 void fill_zero(Stream& s, Tensor x) { SLUICE_DISPATCH(s, fill_zero(s, x)); }
 
 void scale(Stream& s, Tensor x, double factor) { SLUICE_DISPATCH(s, scale(s, x, factor)); }
+
+void clip(Stream& s, Tensor x, double limit, Tensor out) {
+  expect("out", out, x.dtype, x.shape);
+  INVARIANT(limit > 0, "limit=", limit, " must be positive");
+  SLUICE_DISPATCH(s, clip(s, x, limit, out));
+}
+
+void clip_backward(Stream& s, Tensor dout, Tensor x, double limit, Tensor dx) {
+  expect("dout", dout, x.dtype, x.shape);
+  expect("dx", dx, x.dtype, x.shape);
+  INVARIANT(limit > 0, "limit=", limit, " must be positive");
+  SLUICE_DISPATCH(s, clip_backward(s, dout, x, limit, dx));
+}
 
 void cast(Stream& s, Tensor x, Tensor out) {
   expect("out", out, out.dtype, x.shape);

@@ -3,6 +3,7 @@
 #include "models/attention.h"
 #include "models/mlp.h"
 #include "models/moe.h"
+#include "models/sublayer_output.h"
 
 namespace sluice {
 
@@ -12,10 +13,12 @@ struct BlockSaved {
   Routing routing;                      ///< in a MoE block
   Tensor attention_rstd, attention_in;  ///< [tokens], [tokens, hidden]
   AttentionSaved attention;
+  OutputPathSaved attention_path;
   Tensor middle;            ///< [tokens, hidden], the residual after attention
   Tensor mlp_rstd, mlp_in;  ///< [tokens], [tokens, hidden]
   MlpSaved mlp;
   MoeSaved moe;
+  OutputPathSaved mlp_path;
 };
 
 /// What every block of a model shares in a step.

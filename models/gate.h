@@ -15,6 +15,8 @@ class InputGradient {
   InputGradient(Stream& s, Tensor dx) : s_(s), dx_(dx) {}
   /// Adds what comes back through y = x w^T:  dy [tokens, out], w [out, hidden].
   void add(Tensor dy, Tensor w);
+  /// Whether something has been added.
+  bool begun() const { return begun_; }
 
  private:
   Stream& s_;
@@ -27,20 +29,22 @@ const GateSpec* find_gate(const ModelConfig& config, GateSpec::Position position
 
 /// What gate_layer_backward needs of the forward pass; empty without a gate.
 struct GateSaved {
-  Tensor y;       ///< [tokens, heads, head_dim], what is gated
-  Tensor logits;  ///< [tokens, heads(, head_dim)]
+  Tensor y;        ///< [tokens, heads, head_dim], what is gated
+  Tensor logits;   ///< [tokens, heads, head_dim or 1]
+  Tensor average;  ///< [tokens, 1, head_dim or 1], over the heads of all ranks of tp, where heads share their scores
 };
 
-/// A gate on heads [qiu2025 eq. 5] whose logits are a linear map of the layer's input.
+/// A gate on heads [qiu2025 eq. 5] whose logits are a linear map of the layer's input, a constant, or both.
 ///   spec  null: no gate
-///   w     [heads (* head_dim), hidden]
 ///   x     [tokens, hidden]  normed input of the layer
 ///   y     [tokens, heads, head_dim]
-/// Returns the gated heads, kept in ctx.saved; without a gate y itself.
-Tensor gate_layer_forward(StepContext& ctx, const GateSpec* spec, Tensor w, Tensor x, Tensor y, GateSaved& saved);
+/// Returns the gated heads, kept in ctx.saved; without a gate y itself. Where heads share their scores, every rank of
+/// mesh.tp() calls it.
+Tensor gate_layer_forward(StepContext& ctx, const GateSpec* spec, const GateTensors& p, Tensor x, Tensor y,
+                          GateSaved& saved);
 
-/// d_out [tokens, heads, head_dim] becomes the gradient of y; dw is added to, and what comes back to x to `dx`.
-void gate_layer_backward(StepContext& ctx, const GateSpec* spec, Tensor w, Tensor x, const GateSaved& saved,
-                         Tensor d_out, InputGradient& dx, Tensor dw);
+/// d_out [tokens, heads, head_dim] becomes the gradient of y; `grads` are added to, and what comes back to x to `dx`.
+void gate_layer_backward(StepContext& ctx, const GateSpec* spec, const GateTensors& p, Tensor x, const GateSaved& saved,
+                         Tensor d_out, InputGradient& dx, const GateTensors& grads);
 
 }  // namespace sluice

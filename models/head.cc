@@ -38,8 +38,7 @@ void head_loss(StepContext& ctx, Tensor own_x, Tensor w, Tensor targets, double 
   const int64_t rows_at_a_time = std::min(tokens, std::max(kFewestRows, kLogitsAtATime / vocab));
   const Tensor block = ctx.scratch.alloc("logits", x.dtype, {rows_at_a_time, vocab});
   std::optional<PartialSum> dx;
-  if (gradient_scale != 0)
-    dx.emplace(ctx.stream, ctx.mesh.tp(), ctx.scratch, own_dx, PartialSum::Into::kOverwrite, Site::current());
+  if (gradient_scale != 0) dx.emplace(ctx.stream, ctx.mesh.tp(), ctx.scratch, Tensor{}, own_dx, Site::current());
   for (int64_t begin = 0; begin < tokens; begin += rows_at_a_time) {
     const int64_t rows = std::min(rows_at_a_time, tokens - begin);
     const Tensor logits = block.rows(0, rows);

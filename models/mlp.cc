@@ -6,7 +6,7 @@
 
 namespace sluice {
 
-void mlp_forward(StepContext& ctx, const MlpTensors& p, Tensor own_x, Tensor y, MlpSaved& saved) {
+void mlp_forward(StepContext& ctx, const MlpTensors& p, Tensor own_x, Tensor residual, Tensor y, MlpSaved& saved) {
   const ArenaScope scope(ctx.scratch);
   const Tensor x = gather_tokens(ctx.mesh.tp(), ctx.scratch, own_x);
   const int64_t tokens = x.dim(0), width = p.down_proj.dim(1);
@@ -14,7 +14,7 @@ void mlp_forward(StepContext& ctx, const MlpTensors& p, Tensor own_x, Tensor y, 
   const Tensor activated = ctx.scratch.alloc("activated", x.dtype, {tokens, width});
   linear_forward(ctx.stream, x, p.gate_up_proj, saved.gate_up);
   swiglu_forward(ctx.stream, saved.gate_up, {}, activated);
-  PartialSum out(ctx.stream, ctx.mesh.tp(), ctx.scratch, y, PartialSum::Into::kAdd);
+  PartialSum out(ctx.stream, ctx.mesh.tp(), ctx.scratch, residual, y);
   gemm(ctx.stream, Transpose::kNo, Transpose::kYes, activated, p.down_proj, out.term(), out.accumulates());
   out.finish();
 }
@@ -30,7 +30,7 @@ void mlp_backward(StepContext& ctx, const MlpTensors& p, Tensor own_x, Tensor ow
   swiglu_backward(ctx.stream, d_activated, saved.gate_up, {}, activated, d_gate_up, {});
   linear_backward_weight(ctx.stream, dy, activated, grads.down_proj);
   linear_backward_weight(ctx.stream, d_gate_up, x, grads.gate_up_proj);
-  PartialSum sum(ctx.stream, ctx.mesh.tp(), ctx.scratch, own_dx, PartialSum::Into::kOverwrite);
+  PartialSum sum(ctx.stream, ctx.mesh.tp(), ctx.scratch, {}, own_dx);
   linear_backward_input(ctx.stream, d_gate_up, p.gate_up_proj, sum.term());
   sum.finish();
 }

@@ -29,9 +29,9 @@ struct MoeSaved {
 void route(StepContext& ctx, const ModelConfig& config, int64_t layer, const MlpTensors& p, Tensor x,
            const LossScale& scale, StepSums& sums, Routing& routing);
 
-/// Dropless experts, added to the residual: y = residual + sum over a token's experts of weight * expert(x). The weight
+/// Dropless experts: y = residual + sum over a token's experts of weight * expert(x). The weight
 /// multiplies the activation before down_proj, so that the expert's output need not be kept for its gradient.
-///   x, residual, y  [tokens, hidden]; y may alias residual
+///   x, residual, y  [tokens, hidden]; residual may be empty, or alias y
 /// Every rank of mesh.experts() calls it, also with no tokens.
 void moe_forward(StepContext& ctx, const MlpTensors& p, const Routing& routing, Tensor x, Tensor residual, Tensor y,
                  MoeSaved& saved);

@@ -15,19 +15,19 @@ bool ends_with(std::string_view text, std::string_view end) {
   return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
 }
 
-std::vector<int64_t> gate_shape(const ModelConfig& c, const GateSpec& gate) {
-  const bool headwise = gate.granularity() == GateSpec::HEADWISE;
-  switch (gate.position()) {
-    case GateSpec::G1:
-    case GateSpec::G4:
-      return {c.num_attention_heads() * (headwise ? 1 : c.head_dim()), c.hidden_size()};
-    case GateSpec::G2:
-    case GateSpec::G3:
-      return {c.num_key_value_heads() * (headwise ? 1 : c.head_dim()), c.hidden_size()};
-    case GateSpec::G5:
-      return {c.hidden_size(), c.hidden_size()};
+int64_t gate_logits(const ModelConfig& c, const GateSpec& gate) {
+  if (gate.position() == GateSpec::G5) return c.hidden_size();
+  const bool of_queries = gate.position() == GateSpec::G1 || gate.position() == GateSpec::G4;
+  const int64_t heads = of_queries ? c.num_attention_heads() : c.num_key_value_heads();
+  return gate.granularity() == GateSpec::HEADWISE ? heads : heads * c.head_dim();
+}
+
+/// The gate that a parameter belongs to; null: none.
+const GateSpec* gate_of(const ModelConfig& c, std::string_view name) {
+  for (const GateSpec& gate : c.gates()) {
+    if (name.find("gates.g" + std::to_string(gate.position()) + ".") != std::string_view::npos) return &gate;
   }
-  return {};
+  return nullptr;
 }
 
 /// Shapes of a configuration, under the names that for_each_parameter gives.
@@ -36,10 +36,17 @@ std::vector<int64_t> global_shape(const ModelConfig& c, std::string_view name) {
   const int64_t query_width = c.num_attention_heads() * c.head_dim();
   const int64_t key_width = c.num_key_value_heads() * c.head_dim();
   if (name == "model.embed_tokens.weight" || name == "lm_head.weight") return {c.vocab_size(), hidden};
-  if (ends_with(name, "q_norm.weight") || ends_with(name, "k_norm.weight")) return {c.head_dim()};
+  for (const char* of_heads : {".q_norm.weight", ".k_norm.weight", ".head_norm.weight"}) {
+    if (ends_with(name, of_heads)) return {c.head_dim()};
+  }
   if (ends_with(name, "norm.weight")) return {hidden};
   if (ends_with(name, "q_proj.weight")) return {query_width, hidden};
-  if (ends_with(name, "k_proj.weight") || ends_with(name, "v_proj.weight")) return {key_width, hidden};
+  const int64_t pool = c.has_switch_head() ? c.switch_head().num_experts() : 1;
+  if (ends_with(name, "k_proj.weight")) return {key_width * (switches_keys(c) ? pool : 1), hidden};
+  if (ends_with(name, "v_proj.weight")) return {key_width * pool, hidden};
+  if (ends_with(name, "k_router.weight") || ends_with(name, "v_router.weight")) {
+    return {c.num_key_value_heads() * pool, hidden};
+  }
   if (ends_with(name, "o_proj.weight")) return {hidden, query_width};
   if (ends_with(name, "mlp.router.weight")) return {c.moe().num_experts(), hidden};
   if (ends_with(name, "router.selection_bias")) return {c.moe().num_experts()};
@@ -49,8 +56,9 @@ std::vector<int64_t> global_shape(const ModelConfig& c, std::string_view name) {
   if (ends_with(name, "experts.down_proj")) return {c.moe().num_experts(), hidden, c.moe().moe_intermediate_size()};
   if (ends_with(name, "mlp.gate_up_proj.weight")) return {2 * c.intermediate_size(), hidden};
   if (ends_with(name, "mlp.down_proj.weight")) return {hidden, c.intermediate_size()};
-  for (const GateSpec& gate : c.gates()) {
-    if (ends_with(name, "gates.g" + std::to_string(gate.position()) + ".weight")) return gate_shape(c, gate);
+  if (const GateSpec* gate = gate_of(c, name)) {
+    if (ends_with(name, ".bias")) return {gate_logits(c, *gate)};
+    return {gate_logits(c, *gate), hidden};
   }
   INVARIANT(false, "no shape for parameter ", name);
   return {};
@@ -113,8 +121,10 @@ class Part {
 };
 
 bool of_key_value_heads(const std::string& name) {
-  return ends_with(name, "k_proj.weight") || ends_with(name, "v_proj.weight") || ends_with(name, "gates.g2.weight") ||
-         ends_with(name, "gates.g3.weight");
+  for (const char* part : {".k_proj.", ".v_proj.", ".k_router.", ".v_router.", ".gates.g2.", ".gates.g3."}) {
+    if (name.find(part) != std::string::npos) return true;
+  }
+  return false;
 }
 
 /// Cuts a parameter for the rank at `at`, and says who else holds the same.
@@ -127,7 +137,9 @@ Part cut_parameter(const MeshShape& mesh, const MeshPlace& at, const std::string
     return ends_with(name, "down_proj") ? part.cut(2, at.etp, mesh.etp) : part.cut_halves(at.etp, mesh.etp);
   }
   replicas = Replicas::kWorld;
-  if (global_shape.size() == 1 || ends_with(name, "router.weight")) return part;
+  const bool of_tokens = ends_with(name, "mlp.router.weight") || name.find(".gates.g5.") != std::string::npos;
+  const bool of_heads = name.find(".gates.") != std::string::npos && !of_tokens;
+  if (of_tokens || (global_shape.size() == 1 && !of_heads)) return part;
   replicas = Replicas::kDp;
   if (of_key_value_heads(name)) {
     if (mesh.kv_copies > 1) replicas = Replicas::kKeyValue;
@@ -157,16 +169,22 @@ ParameterRecord make_record(const ModelConfig& c, const std::string& name, bool 
   r.count = r.shape.count();
   r.stage = stage_of(c, name);
 
-  const bool is_bias = ends_with(name, "selection_bias");
+  const GateSpec* gate = gate_of(c, name);
+  const bool is_bias = ends_with(name, "bias");
   const bool is_norm = r.global_shape.size() == 1 && !is_bias;
   const bool is_embedding = name == "model.embed_tokens.weight" || name == "lm_head.weight";
   r.initialisation = is_bias ? Initialisation::kZeros : is_norm ? Initialisation::kOnes : Initialisation::kNormal;
+  // Also a gate's constant, which is its bias without a map.
+  const bool asked = gate && gate->has_initialisation() && (!is_bias || gate->input() == GateSpec::INPUT_INDEPENDENT);
+  if (asked) {
+    r.initialisation = gate->initialisation() == GateSpec::ZERO ? Initialisation::kZeros : Initialisation::kNormal;
+  }
   r.weight_decay = !is_norm && !is_bias && (decay_embeddings || !is_embedding);
   r.init_std = c.init_std();
   if (c.scale_output_init() && (ends_with(name, "o_proj.weight") || name.find("down_proj") != std::string::npos)) {
     r.init_std /= std::sqrt(2.0 * static_cast<double>(c.num_layers()));
   }
-  if (c.has_mup() && !is_norm && !is_embedding) {
+  if (c.has_mup() && !is_norm && !is_bias && !is_embedding) {
     const double ratio = static_cast<double>(c.hidden_size()) / static_cast<double>(c.mup().base_hidden_size());
     r.init_std /= std::sqrt(ratio);
     r.lr_scale = 1 / ratio;

@@ -11,17 +11,28 @@
 
 namespace sluice {
 
+/// What a gate's logits are made of: a linear map of the layer's input, a constant, or both. Empty where the
+/// configuration has none.
+struct GateTensors {
+  Tensor weight;  ///< [logits, hidden]
+  Tensor bias;    ///< [logits]
+};
+
 /// The tensors of the model. One struct type serves weights, gradients and both moments; a tensor that the
 /// configuration does not have (qk norms, gates, lm_head when tied) is empty.
 struct AttentionTensors {
-  Tensor q_proj;                ///< [query_heads * head_dim, hidden]
-  std::array<Tensor, 5> gates;  ///< G1..G5: [outputs of the gate, hidden]
-  Tensor k_proj;                ///< [kv_heads * head_dim, hidden]
-  Tensor v_proj;                ///< [kv_heads * head_dim, hidden]
-  Tensor q_norm, k_norm;        ///< [head_dim]
-  Tensor o_proj;                ///< [hidden, query_heads * head_dim]
+  Tensor q_proj;                     ///< [query_heads * head_dim, hidden]
+  std::array<GateTensors, 5> gates;  ///< G1..G5; logits: heads * head_dim or heads, of G5 hidden
+  Tensor k_proj;                     ///< [kv_heads * experts * head_dim, hidden], one expert without switch_head
+  Tensor v_proj;                     ///< the same
+  Tensor k_router, v_router;         ///< [kv_heads * experts, hidden], with switch_head
+  Tensor q_norm, k_norm;             ///< [head_dim]
+  Tensor head_norm;                  ///< [head_dim], of the attention output
+  Tensor o_proj;                     ///< [hidden, query_heads * head_dim]
 
-  Tensor gate(GateSpec::Position position) const { return gates[static_cast<size_t>(position - GateSpec::G1)]; }
+  const GateTensors& gate(GateSpec::Position position) const {
+    return gates[static_cast<size_t>(position - GateSpec::G1)];
+  }
 };
 
 /// Dense feed-forward layer, or the experts of a mixture stacked along the first axis.
@@ -35,8 +46,10 @@ struct MlpTensors {
 struct BlockTensors {
   Tensor input_norm;  ///< [hidden]
   AttentionTensors attention;
-  Tensor post_attention_norm;  ///< [hidden]
+  Tensor attention_output_norm;  ///< [hidden], with sandwich_norm
+  Tensor post_attention_norm;    ///< [hidden]
   MlpTensors mlp;
+  Tensor mlp_output_norm;  ///< [hidden], with sandwich_norm
 };
 
 struct ModelTensors {
@@ -77,6 +90,11 @@ ModelTensors bind_parameters(const ModelConfig& config, const std::vector<Parame
 /// name, i), so every layout starts from the same bits. Padding becomes 0.
 void initialise_parameters(const std::vector<ParameterRecord>& records, uint64_t seed, Stream& s, Tensor flat);
 
+/// Whether keys come from pools of experts, as values do with switch_head.
+inline bool switches_keys(const ModelConfig& config) {
+  return config.has_switch_head() && config.switch_head().of() == SwitchHead::KV;
+}
+
 /// Visits (name, tensor) of every tensor that the configuration has, in the order of parameter_records.
 template <class Model, class Visitor>
 void for_each_parameter(Model& model, const ModelConfig& config, const Visitor& visit) {
@@ -87,17 +105,25 @@ void for_each_parameter(Model& model, const ModelConfig& config, const Visitor& 
     visit(layer + "input_layernorm.weight", block.input_norm);
     visit(layer + "self_attn.q_proj.weight", block.attention.q_proj);
     for (const GateSpec& gate : config.gates()) {
-      const int position = gate.position();
-      visit(layer + "self_attn.gates.g" + std::to_string(position) + ".weight",
-            block.attention.gates[static_cast<size_t>(position - 1)]);
+      const std::string name = layer + "self_attn.gates.g" + std::to_string(gate.position());
+      auto& tensors = block.attention.gates[static_cast<size_t>(gate.position() - GateSpec::G1)];
+      const bool constant = gate.input() == GateSpec::INPUT_INDEPENDENT;
+      if (!constant) visit(name + ".weight", tensors.weight);
+      if (constant || gate.bias()) visit(name + ".bias", tensors.bias);
     }
+    if (switches_keys(config)) visit(layer + "self_attn.k_router.weight", block.attention.k_router);
     visit(layer + "self_attn.k_proj.weight", block.attention.k_proj);
+    if (config.has_switch_head()) visit(layer + "self_attn.v_router.weight", block.attention.v_router);
     visit(layer + "self_attn.v_proj.weight", block.attention.v_proj);
     if (config.qk_norm()) {
       visit(layer + "self_attn.q_norm.weight", block.attention.q_norm);
       visit(layer + "self_attn.k_norm.weight", block.attention.k_norm);
     }
+    if (config.head_output() == ModelConfig::RMS_NORM) {
+      visit(layer + "self_attn.head_norm.weight", block.attention.head_norm);
+    }
     visit(layer + "self_attn.o_proj.weight", block.attention.o_proj);
+    if (config.sandwich_norm()) visit(layer + "attention_output_norm.weight", block.attention_output_norm);
     visit(layer + "post_attention_layernorm.weight", block.post_attention_norm);
     if (config.has_moe()) {
       visit(layer + "mlp.router.weight", block.mlp.router);
@@ -110,6 +136,7 @@ void for_each_parameter(Model& model, const ModelConfig& config, const Visitor& 
       visit(layer + "mlp.gate_up_proj.weight", block.mlp.gate_up_proj);
       visit(layer + "mlp.down_proj.weight", block.mlp.down_proj);
     }
+    if (config.sandwich_norm()) visit(layer + "mlp_output_norm.weight", block.mlp_output_norm);
   }
   visit("model.norm.weight", model.norm);
   if (!config.tie_word_embeddings()) visit("lm_head.weight", model.lm_head);

@@ -29,7 +29,7 @@ Tensor Transformer::embed(StepContext& ctx, const ModelTensors& p, const TokenBa
   INVARIANT(tokens % tp == 0, tokens, " tokens do not divide among tp=", tp);
   const Tensor x = ctx.kept.alloc("embedded", p.embed_tokens.dtype, {tokens / tp, config_.hidden_size()});
   const ArenaScope scope(ctx.scratch);
-  PartialSum sum(ctx.stream, ctx.mesh.tp(), ctx.scratch, x, PartialSum::Into::kOverwrite);
+  PartialSum sum(ctx.stream, ctx.mesh.tp(), ctx.scratch, {}, x);
   embedding_forward(ctx.stream, batch.tokens, p.embed_tokens, vocabulary_part(ctx), sum.term());
   sum.finish();
   if (ctx.probe) ctx.probe->see("embedding", -1, x);

@@ -11,18 +11,21 @@ Tensor gather_tokens(ProcessGroup& tp, Arena& arena, Tensor x, Site site) {
   return all;
 }
 
-PartialSum::PartialSum(Stream& s, ProcessGroup& tp, Arena& arena, Tensor result, Into into, Site site)
-    : s_(s), tp_(tp), arena_(arena), result_(result), term_(result), into_(into), site_(site) {
-  accumulates_ = tp.size() == 1 && into == Into::kAdd;
-  if (tp.size() > 1) term_ = arena.alloc("partial_sum", result.dtype, {result.dim(0) * tp.size(), result.dim(1)});
+PartialSum::PartialSum(Stream& s, ProcessGroup& tp, Arena& arena, Tensor base, Tensor result, Site site)
+    : s_(s), tp_(tp), arena_(arena), base_(base), result_(result), term_(result), site_(site) {
+  if (tp.size() > 1) {
+    term_ = arena.alloc("partial_sum", result.dtype, {result.dim(0) * tp.size(), result.dim(1)});
+  } else if (base && base.data != result.data) {
+    cast(s, base, result);
+  }
 }
 
 void PartialSum::finish() {
   if (tp_.size() == 1) return;
   const ArenaScope scope(arena_);
-  const Tensor sum = into_ == Into::kAdd ? arena_.alloc("own_sum", result_.dtype, result_.shape) : result_;
+  const Tensor sum = base_ ? arena_.alloc("own_sum", result_.dtype, result_.shape) : result_;
   tp_.reduce_scatter(term_, sum, SumOrder::kOrdered, site_).wait();
-  if (into_ == Into::kAdd) add(s_, result_, sum, result_);
+  if (base_) add(s_, base_, sum, result_);
 }
 
 }  // namespace sluice

@@ -13,19 +13,19 @@ namespace sluice {
 /// on one rank. Every rank of tp calls it.
 Tensor gather_tokens(ProcessGroup& tp, Arena& arena, Tensor x, Site site = Site::current());
 
-/// A sum over the ranks of tp, each of which computes a term for all tokens; every rank keeps the sums of its own.
+/// A sum over the ranks of tp, each of which computes a term for all tokens, and of what it is added to; every rank
+/// keeps the sums of its own tokens.
 ///   PartialSum sum(...);  write sum.term() or, with sum.accumulates(), add to it;  sum.finish();
 class PartialSum {
  public:
-  enum class Into { kOverwrite, kAdd };
-
-  /// result [tokens / tp, width], out or in/out. Memory comes from `arena`; on one rank the term is the result.
-  PartialSum(Stream& s, ProcessGroup& tp, Arena& arena, Tensor result, Into into, Site site = Site::current());
+  /// base, result [tokens / tp, width]; base may be empty, or alias result. Memory comes from `arena`; on one rank the
+  /// term is the result.
+  PartialSum(Stream& s, ProcessGroup& tp, Arena& arena, Tensor base, Tensor result, Site site = Site::current());
 
   /// [tokens, width]
   Tensor term() const { return term_; }
   /// Whether the term holds something already, that the caller must add to.
-  bool accumulates() const { return accumulates_; }
+  bool accumulates() const { return base_ && tp_.size() == 1; }
   /// Every rank of tp calls it.
   void finish();
 
@@ -33,9 +33,7 @@ class PartialSum {
   Stream& s_;
   ProcessGroup& tp_;
   Arena& arena_;
-  Tensor result_, term_;
-  Into into_;
-  bool accumulates_;
+  Tensor base_, result_, term_;
   Site site_;
 };
 

@@ -104,28 +104,62 @@ std::string apply_override(const std::string& override_text, TrainConfig& config
   }
 }
 
-}  // namespace
-
-TrainConfig parse_config(const std::string& text, const std::string& origin,
-                         const std::vector<std::string>& overrides) {
-  TrainConfig config;
-  std::string problems = merge_text(text, origin, config);
-  for (const std::string& override_text : overrides) {
-    const std::string problem = apply_override(override_text, config);
-    if (!problem.empty()) problems += (problems.empty() ? "" : "\n") + problem;
-  }
-  ENSURE(problems.empty(), problems);
-  return config;
-}
-
-TrainConfig load_config(const std::string& file, const std::vector<std::string>& overrides) {
+std::string read_config(const std::string& file) {
   std::ifstream in(file, std::ios::binary);
   ENSURE(in, "--config ", file, ": cannot be read");
   ENSURE(!std::filesystem::is_directory(file), "--config ", file, ": is a folder, not a file");
   std::stringstream text;
   text << in.rdbuf();
   ENSURE(!in.bad(), "--config ", file, ": cannot be read");
-  return parse_config(text.str(), file, overrides);
+  return text.str();
+}
+
+/// Problems so far, one a line.
+void add_problem(std::string& problems, const std::string& problem) {
+  if (!problem.empty()) problems += (problems.empty() ? "" : "\n") + problem;
+}
+
+/// A file behind those that it includes, and so on. `within` has the files that led here.
+TrainConfig merge_file(const std::string& file, std::vector<std::string>& within, std::string& problems) {
+  constexpr size_t kDeepest = 16;
+  TrainConfig own, merged;
+  add_problem(problems, merge_text(read_config(file), file, own));
+  within.push_back(file);
+  for (const std::string& name : own.include()) {
+    const std::string path = (std::filesystem::path(file).parent_path() / name).lexically_normal().string();
+    ENSURE(std::find(within.begin(), within.end(), path) == within.end(), file, ": include \"", name,
+           "\" includes itself");
+    ENSURE(within.size() < kDeepest, file, ": include \"", name, "\" is more than ", kDeepest, " files deep");
+    ENSURE(std::filesystem::exists(path), file, ": include \"", name, "\": there is no file ", path);
+    merged.MergeFrom(merge_file(path, within, problems));
+  }
+  within.pop_back();
+  own.clear_include();
+  merged.MergeFrom(own);
+  return merged;
+}
+
+TrainConfig with_overrides(TrainConfig config, std::string problems, const std::vector<std::string>& overrides) {
+  for (const std::string& override_text : overrides) add_problem(problems, apply_override(override_text, config));
+  if (config.include_size() > 0) add_problem(problems, "include: only a file can include others");
+  ENSURE(problems.empty(), problems);
+  return config;
+}
+
+}  // namespace
+
+TrainConfig parse_config(const std::string& text, const std::string& origin,
+                         const std::vector<std::string>& overrides) {
+  TrainConfig config;
+  const std::string problems = merge_text(text, origin, config);
+  return with_overrides(config, problems, overrides);
+}
+
+TrainConfig load_config(const std::string& file, const std::vector<std::string>& overrides) {
+  std::vector<std::string> within;
+  std::string problems;
+  const TrainConfig config = merge_file(std::filesystem::path(file).lexically_normal().string(), within, problems);
+  return with_overrides(config, problems, overrides);
 }
 
 std::string config_text(const TrainConfig& config) {

@@ -68,6 +68,12 @@ class Planner {
     const int64_t softmax = tokens_ * shape_.tp * 3 * 8 * (shape_.tp - 1);
     add("tp", "all_gather", micro_steps_ * (gathers * one + softmax));
     add("tp", "reduce_scatter", micro_steps_ * scatters * one);
+    // Scores that heads share: their averages, and the gradients of those.
+    for (const GateSpec& gate : model_.gates()) {
+      if (gate.sharing() != GateSpec::HEAD_SHARED) continue;
+      const int64_t scores = tokens_ * shape_.tp * (gate.granularity() == GateSpec::HEADWISE ? 1 : model_.head_dim());
+      all_reduce("tp", shape_.tp, scores * element_, micro_steps_ * (2 * model_.num_layers() + recomputed_));
+    }
   }
 
   void experts() {

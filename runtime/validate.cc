@@ -1,183 +1,32 @@
 #include "runtime/validate.h"
 
 #include <algorithm>
-#include <cmath>
-#include <initializer_list>
 #include <set>
 #include <string>
 
-#include "kernels/attention.h"
-#include "kernels/core/error.h"
 #include "kernels/core/isa.h"
-#include "kernels/rms_norm.h"
-#include "kernels/router.h"
+#include "runtime/validate_model.h"
 
 namespace sluice {
 namespace {
 
-/// Problems found so far, one a line.
-class Report {
- public:
-  template <class... Parts>
-  bool check(bool ok, const Parts&... parts) {
-    if (!ok) lines_ += (lines_.empty() ? "" : "\n") + concat(parts...);
-    return ok;
-  }
-  /// What `body` throws is a problem like the others.
-  template <class Body>
-  void collect(const Body& body) {
-    try {
-      body();
-    } catch (const Error& error) {
-      check(false, error.what());
-    }
-  }
-  void finish() const { ENSURE(lines_.empty(), lines_); }
-
- private:
-  std::string lines_;
-};
-
-// Above these no product of two sizes can overflow an int64.
-constexpr int64_t kLargestSize = int64_t{1} << 31;
-constexpr int64_t kMostLayers = 10000;
 constexpr int64_t kMostRanks = 1 << 20;
-// Elements of one kind; several kinds together, in bytes, are within an int64.
-constexpr int64_t kMostElements = int64_t{1} << 56;
 
-bool positive(Report& report, const char* field, bool present, int64_t value, int64_t most = kLargestSize) {
-  if (!report.check(present, field, " is missing")) return false;
-  return report.check(value >= 1 && value <= most, field, "=", value, " must be between 1 and ", most);
-}
-
-void not_negative(Report& report, const char* field, double value) {
-  report.check(std::isfinite(value) && value >= 0, field, "=", value, " must be a finite number, not negative");
-}
-
-void above_zero(Report& report, const char* field, double value) {
-  report.check(std::isfinite(value) && value > 0, field, "=", value, " must be a finite positive number");
-}
-
-void divides(Report& report, const char* field, int64_t value, const char* by_field, int64_t by) {
-  report.check(by == 0 || value % by == 0, field, "=", value, " is not divisible by ", by_field, "=", by);
-}
-
-struct Factor {
-  const char* field;
-  int64_t value;
-};
-
-/// That a product of sizes stays far below what an int64 holds.
-void check_product(Report& report, const char* of, std::initializer_list<Factor> factors) {
-  int64_t product = 1;
-  bool fits = true;
-  std::string fields;
-  for (const Factor& factor : factors) {
-    if (factor.value < 1) return;
-    fits = fits && !__builtin_mul_overflow(product, factor.value, &product) && product <= kMostElements;
-    fields += concat(fields.empty() ? "" : " * ", factor.field, "=", factor.value);
-  }
-  report.check(fits, "too many ", of, ", ", fields, " is more than ", kMostElements);
-}
-
-void check_parameter_count(Report& report, const ModelConfig& m) {
-  const Factor layers{"model.num_layers", m.num_layers()}, hidden{"model.hidden_size", m.hidden_size()};
-  check_product(report, "parameters", {{"model.vocab_size", m.vocab_size()}, hidden});
-  check_product(
-      report, "parameters",
-      {layers, {"model.num_attention_heads", m.num_attention_heads()}, {"model.head_dim", m.head_dim()}, hidden});
-  if (m.has_moe()) {
-    check_product(report, "parameters",
-                  {layers,
-                   {"model.moe.num_experts", m.moe().num_experts()},
-                   {"model.moe.moe_intermediate_size", m.moe().moe_intermediate_size()},
-                   hidden});
-  } else {
-    check_product(report, "parameters", {layers, {"model.intermediate_size", m.intermediate_size()}, hidden});
-  }
-}
-
-void check_activation_count(Report& report, const TrainConfig& config) {
+void check_activation_count(ConfigReport& report, const TrainConfig& config) {
   const ModelConfig& m = config.model();
-  const Factor sequences{"training.micro_batch_size", config.training().micro_batch_size()},
+  const ConfigReport::Factor sequences{"training.micro_batch_size", config.training().micro_batch_size()},
       length{"training.sequence_length", config.training().sequence_length()};
-  check_product(
-      report, "activations",
+  report.product(
+      "activations",
       {sequences, length, {"model.num_attention_heads", m.num_attention_heads()}, {"model.head_dim", m.head_dim()}});
   if (m.has_moe()) {
-    check_product(report, "activations",
-                  {sequences,
-                   length,
-                   {"model.moe.top_k", m.moe().top_k()},
-                   {"model.moe.moe_intermediate_size", m.moe().moe_intermediate_size()}});
+    report.product("activations", {sequences,
+                                   length,
+                                   {"model.moe.top_k", m.moe().top_k()},
+                                   {"model.moe.moe_intermediate_size", m.moe().moe_intermediate_size()}});
   } else {
-    check_product(report, "activations", {sequences, length, {"model.intermediate_size", m.intermediate_size()}});
+    report.product("activations", {sequences, length, {"model.intermediate_size", m.intermediate_size()}});
   }
-}
-
-void check_gates(Report& report, const ModelConfig& m) {
-  std::set<int> seen;
-  for (int i = 0; i < m.gates_size(); ++i) {
-    const GateSpec& gate = m.gates(i);
-    const std::string field = "model.gates[" + std::to_string(i) + "]";
-    report.check(seen.insert(gate.position()).second, field, ".position=", GateSpec::Position_Name(gate.position()),
-                 " is there twice");
-    report.check(gate.position() != GateSpec::G5, field, ".position=G5 is not built yet; use G1, G2, G3 or G4");
-    const bool of_query_or_key = gate.position() == GateSpec::G3 || gate.position() == GateSpec::G4;
-    report.check(of_query_or_key || !gate.has_before_qk_norm(), field,
-                 ".before_qk_norm is for G3 and G4: ", GateSpec::Position_Name(gate.position()), " is not normed");
-    report.check(m.qk_norm() || gate.before_qk_norm(), field, ".before_qk_norm=false needs model.qk_norm");
-    const bool cancelled = of_query_or_key && m.qk_norm() && gate.before_qk_norm() &&
-                           gate.granularity() == GateSpec::HEADWISE && gate.combine() == GateSpec::MULTIPLY;
-    report.check(!cancelled, field, ": the norm that follows divides a headwise factor of ",
-                 GateSpec::Position_Name(gate.position()), " out again; use before_qk_norm: false or ELEMENTWISE");
-    report.check(gate.sharing() == GateSpec::HEAD_SPECIFIC, field,
-                 ".sharing=HEAD_SHARED is not built yet; use HEAD_SPECIFIC");
-    report.check(gate.input() == GateSpec::INPUT_DEPENDENT, field,
-                 ".input=INPUT_INDEPENDENT is not built yet; use INPUT_DEPENDENT");
-  }
-}
-
-void check_moe(Report& report, const MoeConfig& moe) {
-  const bool experts = positive(report, "model.moe.num_experts", moe.has_num_experts(), moe.num_experts(), kMaxExperts);
-  const bool top_k = positive(report, "model.moe.top_k", moe.has_top_k(), moe.top_k());
-  positive(report, "model.moe.moe_intermediate_size", moe.has_moe_intermediate_size(), moe.moe_intermediate_size());
-  if (experts && top_k) {
-    report.check(moe.top_k() <= moe.num_experts(), "model.moe.top_k=", moe.top_k(),
-                 " is more than model.moe.num_experts=", moe.num_experts());
-  }
-  not_negative(report, "model.moe.balance_coef", moe.balance_coef());
-  not_negative(report, "model.moe.z_coef", moe.z_coef());
-  not_negative(report, "model.moe.selection_bias_rate", moe.selection_bias_rate());
-}
-
-void check_model(Report& report, const ModelConfig& m) {
-  positive(report, "model.hidden_size", m.has_hidden_size(), m.hidden_size(), kMaxNormWidth);
-  positive(report, "model.num_layers", m.has_num_layers(), m.num_layers(), kMostLayers);
-  positive(report, "model.vocab_size", m.has_vocab_size(), m.vocab_size());
-  const bool heads =
-      positive(report, "model.num_attention_heads", m.has_num_attention_heads(), m.num_attention_heads());
-  const bool kv_heads =
-      positive(report, "model.num_key_value_heads", m.has_num_key_value_heads(), m.num_key_value_heads());
-  if (heads && kv_heads) {
-    divides(report, "model.num_attention_heads", m.num_attention_heads(), "model.num_key_value_heads",
-            m.num_key_value_heads());
-  }
-  if (positive(report, "model.head_dim", m.has_head_dim(), m.head_dim(), kMaxHeadDim)) {
-    report.check(m.head_dim() % 2 == 0, "model.head_dim=", m.head_dim(), " must be even for RoPE");
-  }
-  if (m.has_moe()) {
-    check_moe(report, m.moe());
-  } else {
-    positive(report, "model.intermediate_size", m.has_intermediate_size(), m.intermediate_size());
-  }
-  above_zero(report, "model.rms_norm_eps", m.rms_norm_eps());
-  above_zero(report, "model.rope_theta", m.rope_theta());
-  not_negative(report, "model.init_std", m.init_std());
-  if (m.has_mup())
-    positive(report, "model.mup.base_hidden_size", m.mup().has_base_hidden_size(), m.mup().base_hidden_size());
-  check_gates(report, m);
-  check_parameter_count(report, m);
 }
 
 /// The divisors of n as "1, 2, 4".
@@ -190,13 +39,13 @@ std::string divisors(int64_t n) {
 }
 
 /// That an axis cuts a size into equal parts; tells which sizes of the axis would.
-void splits(Report& report, const char* axis, int64_t parts, const char* field, int64_t size) {
+void splits(ConfigReport& report, const char* axis, int64_t parts, const char* field, int64_t size) {
   if (size < 1) return;
   report.check(size % parts == 0, axis, "=", parts, " does not divide ", field, "=", size, "; use one of ",
                divisors(size));
 }
 
-void check_tensor_parallel(Report& report, const TrainConfig& config) {
+void check_tensor_parallel(ConfigReport& report, const TrainConfig& config) {
   const ModelConfig& m = config.model();
   const int64_t tp = config.mesh().tp(), kv_heads = m.num_key_value_heads();
   splits(report, "mesh.tp", tp, "model.num_attention_heads", m.num_attention_heads());
@@ -211,7 +60,7 @@ void check_tensor_parallel(Report& report, const TrainConfig& config) {
   splits(report, "mesh.tp", tp, "training.micro_batch_size * training.sequence_length", tokens);
 }
 
-void check_expert_parallel(Report& report, const TrainConfig& config, int64_t world) {
+void check_expert_parallel(ConfigReport& report, const TrainConfig& config, int64_t world) {
   const MeshConfig& mesh = config.mesh();
   const ModelConfig& m = config.model();
   report.check(world % (mesh.ep() * mesh.etp()) == 0, "mesh.ep * mesh.etp = ", mesh.ep(), " * ", mesh.etp(), " = ",
@@ -227,13 +76,13 @@ void check_expert_parallel(Report& report, const TrainConfig& config, int64_t wo
 }
 
 /// Resolves mesh.dp; false when the mesh does not fit the world.
-bool check_mesh(Report& report, TrainConfig& config, int world_size) {
+bool check_mesh(ConfigReport& report, TrainConfig& config, int world_size) {
   MeshConfig& mesh = *config.mutable_mesh();
   bool sizes = true;
   for (const auto& [name, size] : {std::pair{"mesh.tp", mesh.tp()}, {"mesh.ep", mesh.ep()}, {"mesh.etp", mesh.etp()}}) {
     sizes &= report.check(size >= 1 && size <= kMostRanks, name, "=", size, " must be between 1 and ", kMostRanks);
   }
-  above_zero(report, "mesh.expert_budget", mesh.expert_budget());
+  report.above_zero("mesh.expert_budget", mesh.expert_budget());
   if (!sizes) return false;
   if (!mesh.has_dp()) {
     if (!report.check(world_size % mesh.tp() == 0, "mesh.tp=", mesh.tp(), " does not divide the ", world_size,
@@ -258,7 +107,8 @@ bool check_mesh(Report& report, TrainConfig& config, int world_size) {
   return true;
 }
 
-void check_batch(Report& report, const char* field, int64_t global, const TrainingConfig& t, const MeshConfig& mesh) {
+void check_batch(ConfigReport& report, const char* field, int64_t global, const TrainingConfig& t,
+                 const MeshConfig& mesh) {
   const int64_t micro_step = t.micro_batch_size() * mesh.dp();
   report.check(global % micro_step == 0, field, "=", global,
                " is not divisible by training.micro_batch_size * mesh.dp = ", t.micro_batch_size(), " * ", mesh.dp(),
@@ -266,12 +116,12 @@ void check_batch(Report& report, const char* field, int64_t global, const Traini
                (global / micro_step + 1) * micro_step);
 }
 
-void check_training(Report& report, const TrainConfig& config, bool mesh_ok) {
+void check_training(ConfigReport& report, const TrainConfig& config, bool mesh_ok) {
   const TrainingConfig& t = config.training();
-  positive(report, "training.steps", t.has_steps(), t.steps());
-  const bool length = positive(report, "training.sequence_length", t.has_sequence_length(), t.sequence_length());
-  const bool micro = positive(report, "training.micro_batch_size", t.has_micro_batch_size(), t.micro_batch_size());
-  const bool global = positive(report, "training.global_batch_size", t.has_global_batch_size(), t.global_batch_size());
+  report.positive("training.steps", t.has_steps(), t.steps());
+  const bool length = report.positive("training.sequence_length", t.has_sequence_length(), t.sequence_length());
+  const bool micro = report.positive("training.micro_batch_size", t.has_micro_batch_size(), t.micro_batch_size());
+  const bool global = report.positive("training.global_batch_size", t.has_global_batch_size(), t.global_batch_size());
   if (micro && length) {
     report.check(tokens_fit(config.model(), t.micro_batch_size(), t.sequence_length()),
                  "training.micro_batch_size=", t.micro_batch_size(),
@@ -287,8 +137,7 @@ void check_training(Report& report, const TrainConfig& config, bool mesh_ok) {
       const BatchRamp& ramp = t.batch_ramp(i);
       report.check(ramp.before_step() > last, field, ".before_step=", ramp.before_step(), " must be above ", last);
       last = ramp.before_step();
-      if (positive(report, (field + ".global_batch_size").c_str(), ramp.has_global_batch_size(),
-                   ramp.global_batch_size())) {
+      if (report.positive(field + ".global_batch_size", ramp.has_global_batch_size(), ramp.global_batch_size())) {
         check_batch(report, (field + ".global_batch_size").c_str(), ramp.global_batch_size(), t, config.mesh());
       }
     }
@@ -308,18 +157,18 @@ void check_training(Report& report, const TrainConfig& config, bool mesh_ok) {
   }
 }
 
-void check_optimizer(Report& report, const OptimizerConfig& o, int64_t steps) {
+void check_optimizer(ConfigReport& report, const OptimizerConfig& o, int64_t steps) {
   report.check(o.has_lr(), "optimizer.lr is missing");
-  not_negative(report, "optimizer.lr", o.lr());
+  report.not_negative("optimizer.lr", o.lr());
   report.check(o.min_lr() >= 0 && o.min_lr() <= o.lr(), "optimizer.min_lr=", o.min_lr(),
                " must be between 0 and optimizer.lr=", o.lr());
   report.check(o.warmup_steps() >= 0 && o.warmup_steps() <= steps, "optimizer.warmup_steps=", o.warmup_steps(),
                " must be between 0 and training.steps=", steps);
-  not_negative(report, "optimizer.weight_decay", o.weight_decay());
+  report.not_negative("optimizer.weight_decay", o.weight_decay());
   report.check(o.beta1() >= 0 && o.beta1() < 1, "optimizer.beta1=", o.beta1(), " must be in [0, 1)");
   report.check(o.beta2() >= 0 && o.beta2() < 1, "optimizer.beta2=", o.beta2(), " must be in [0, 1)");
-  above_zero(report, "optimizer.epsilon", o.epsilon());
-  not_negative(report, "optimizer.clip", o.clip());
+  report.above_zero("optimizer.epsilon", o.epsilon());
+  report.not_negative("optimizer.clip", o.clip());
   report.check(o.zero_stage() >= 0 && o.zero_stage() <= 2, "optimizer.zero_stage=", o.zero_stage(),
                " must be 0, 1 or 2");
   if (o.has_decay_steps()) {
@@ -329,7 +178,7 @@ void check_optimizer(Report& report, const OptimizerConfig& o, int64_t steps) {
   }
 }
 
-void check_watchdog(Report& report, const WatchdogConfig& watchdog) {
+void check_watchdog(ConfigReport& report, const WatchdogConfig& watchdog) {
   const auto within = [&](const char* field, double value) {
     report.check(value == 0 || (value >= 1 && value <= 1e6), field, "=", value,
                  " must be 0 or between 1 and 1000000 seconds");
@@ -338,7 +187,7 @@ void check_watchdog(Report& report, const WatchdogConfig& watchdog) {
   within("watchdog.save_deadline_s", watchdog.save_deadline_s());
 }
 
-void check_data(Report& report, const DataConfig& d) {
+void check_data(ConfigReport& report, const DataConfig& d) {
   report.check(d.train_size() > 0, "data.train is missing: at least one set {prefix: ...}");
   for (int i = 0; i < d.train_size(); ++i) {
     report.check(!d.train(i).prefix().empty(), "data.train[", i, "].prefix is missing");
@@ -373,18 +222,18 @@ bool tokens_fit(const ModelConfig& model, int64_t sequences, int64_t length) {
   const int64_t slots = model.has_moe() ? std::max<int64_t>(model.moe().top_k(), 1) : 1;
   int64_t rows = 0;
   return !__builtin_mul_overflow(sequences, length, &rows) && !__builtin_mul_overflow(rows, slots, &rows) &&
-         rows < kLargestSize;
+         rows < ConfigReport::kLargestSize;
 }
 
 void validate_model(const ModelConfig& model) {
-  Report report;
+  ConfigReport report;
   check_model(report, model);
   report.finish();
 }
 
 void validate_training(TrainConfig& config, int world_size, int cores_per_rank) {
   if (!config.cpu().has_threads()) config.mutable_cpu()->set_threads(cores_per_rank);
-  Report report;
+  ConfigReport report;
   check_model(report, config.model());
   const bool mesh_ok = check_mesh(report, config, world_size);
   check_training(report, config, mesh_ok);

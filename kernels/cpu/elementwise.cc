@@ -65,6 +65,29 @@ void scale(Stream& s, Tensor x, double factor) {
   });
 }
 
+void clip(Stream& s, Tensor x, double limit, Tensor out) {
+  dispatch_float(x.dtype, [&]<class T>() {
+    const T *from = x.as<T>(), most = static_cast<T>(limit);
+    T* to = out.as<T>();
+    parallel_for(s, x.count(), kGrain, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) {
+        const T low = from[i] < -most ? -most : from[i];
+        to[i] = low > most ? most : low;
+      }
+    });
+  });
+}
+
+void clip_backward(Stream& s, Tensor dout, Tensor x, double limit, Tensor dx) {
+  dispatch_float(x.dtype, [&]<class T>() {
+    const T *d = dout.as<T>(), *at = x.as<T>(), most = static_cast<T>(limit);
+    T* to = dx.as<T>();
+    parallel_for(s, x.count(), kGrain, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) to[i] = at[i] >= -most && at[i] <= most ? d[i] : T(0);
+    });
+  });
+}
+
 void cast(Stream& s, Tensor x, Tensor out) {
   dispatch_float(x.dtype, [&]<class T>() {
     if (out.dtype == DType::kBF16) return convert_to_bf16<T>(s, x, out);

@@ -19,79 +19,98 @@ inline Activated<T> activate(T z) {
   const T slope = share * (T(1) - share);
   if constexpr (kActivation == GateActivation::kSigmoid) return {share, slope};
   if constexpr (kActivation == GateActivation::kSilu) return {z * share, multiply_add(z, slope, share)};
+  if constexpr (kActivation == GateActivation::kTwiceSigmoid) return {T(2) * share, T(2) * slope};
   return {T(0.5) + T(0.5) * share, T(0.5) * slope};
 }
 
-/// Rows of heads: z has `z_width` scores a head, one or one a channel.
+/// One head: z has a score for all channels or one for each.
 template <GateActivation kActivation, bool kMultiply, class T>
-void forward_heads(const T* y, const T* z, T* out, int64_t heads, int64_t head_dim, int64_t z_width) {
-  for (int64_t h = 0; h < heads; ++h, y += head_dim, z += z_width, out += head_dim) {
-    if (z_width == 1) {
-      const T score = activate<kActivation>(z[0]).value;
+inline void forward_head(const T* y, const T* z, T* out, int64_t head_dim, int64_t z_width) {
+  if (z_width == 1) {
+    const T score = activate<kActivation>(z[0]).value;
 #pragma GCC ivdep
-      for (int64_t i = 0; i < head_dim; ++i) out[i] = kMultiply ? y[i] * score : y[i] + score;
-      continue;
-    }
+    for (int64_t i = 0; i < head_dim; ++i) out[i] = kMultiply ? y[i] * score : y[i] + score;
+    return;
+  }
 #pragma GCC ivdep
-    for (int64_t i = 0; i < head_dim; ++i) {
-      const T score = activate<kActivation>(z[i]).value;
-      out[i] = kMultiply ? y[i] * score : y[i] + score;
-    }
+  for (int64_t i = 0; i < head_dim; ++i) {
+    const T score = activate<kActivation>(z[i]).value;
+    out[i] = kMultiply ? y[i] * score : y[i] + score;
   }
 }
 
-template <GateActivation kActivation, bool kMultiply, class T>
-void backward_heads(const T* dout, const T* y, const T* z, T* dy, T* dz, int64_t heads, int64_t head_dim,
-                    int64_t z_width) {
-  for (int64_t h = 0; h < heads; ++h, dout += head_dim, y += head_dim, dy += head_dim, z += z_width, dz += z_width) {
-    if (z_width == 1) {
-      LaneSum<T> dscore;
-      dscore.add(head_dim, [&](int64_t i) { return kMultiply ? dout[i] * y[i] : dout[i]; });
-      const Activated<T> gate = activate<kActivation>(z[0]);
-      dz[0] = dscore.total() * gate.slope;
+/// dz is added to where heads before this one have the same score.
+template <GateActivation kActivation, bool kMultiply, bool kAdd, class T>
+inline void backward_head(const T* dout, const T* y, const T* z, T* dy, T* dz, int64_t head_dim, int64_t z_width) {
+  if (z_width == 1) {
+    LaneSum<T> dscore;
+    dscore.add(head_dim, [&](int64_t i) { return kMultiply ? dout[i] * y[i] : dout[i]; });
+    const Activated<T> gate = activate<kActivation>(z[0]);
+    const T dlogit = dscore.total() * gate.slope;
+    dz[0] = kAdd ? dz[0] + dlogit : dlogit;
 #pragma GCC ivdep
-      for (int64_t i = 0; i < head_dim; ++i) dy[i] = kMultiply ? dout[i] * gate.value : dout[i];
-      continue;
-    }
+    for (int64_t i = 0; i < head_dim; ++i) dy[i] = kMultiply ? dout[i] * gate.value : dout[i];
+    return;
+  }
 #pragma GCC ivdep
-    for (int64_t i = 0; i < head_dim; ++i) {
-      const T d = dout[i];
-      const Activated<T> gate = activate<kActivation>(z[i]);
-      dz[i] = (kMultiply ? d * y[i] : d) * gate.slope;
-      dy[i] = kMultiply ? d * gate.value : d;
-    }
+  for (int64_t i = 0; i < head_dim; ++i) {
+    const T d = dout[i];
+    const Activated<T> gate = activate<kActivation>(z[i]);
+    const T dlogit = (kMultiply ? d * y[i] : d) * gate.slope;
+    dz[i] = kAdd ? dz[i] + dlogit : dlogit;
+    dy[i] = kMultiply ? d * gate.value : d;
+  }
+}
+
+/// Calls body.operator()<activation>().
+template <class Body>
+void dispatch_activation(GateActivation activation, const Body& body) {
+  switch (activation) {
+    case GateActivation::kSigmoid:
+      return body.template operator()<GateActivation::kSigmoid>();
+    case GateActivation::kSilu:
+      return body.template operator()<GateActivation::kSilu>();
+    case GateActivation::kNsSigmoid:
+      return body.template operator()<GateActivation::kNsSigmoid>();
+    case GateActivation::kTwiceSigmoid:
+      return body.template operator()<GateActivation::kTwiceSigmoid>();
+    case GateActivation::kIdentity:
+      return body.template operator()<GateActivation::kIdentity>();
   }
 }
 
 /// Calls body.operator()<activation, multiply>().
 template <class Body>
 void dispatch_gate(const GateOp& op, const Body& body) {
-  const auto with_combine = [&]<GateActivation kActivation>() {
+  dispatch_activation(op.activation, [&]<GateActivation kActivation>() {
     if (op.combine == GateCombine::kMultiply) return body.template operator()<kActivation, true>();
     body.template operator()<kActivation, false>();
-  };
-  switch (op.activation) {
-    case GateActivation::kSigmoid:
-      return with_combine.template operator()<GateActivation::kSigmoid>();
-    case GateActivation::kSilu:
-      return with_combine.template operator()<GateActivation::kSilu>();
-    case GateActivation::kNsSigmoid:
-      return with_combine.template operator()<GateActivation::kNsSigmoid>();
-    case GateActivation::kIdentity:
-      return with_combine.template operator()<GateActivation::kIdentity>();
-  }
+  });
 }
+
+/// Where the heads of a tensor of scores lie.
+struct ScoreRows {
+  explicit ScoreRows(Tensor z)
+      : token_stride(z.dim(1) * z.dim(2)), head_stride(z.dim(1) == 1 ? 0 : z.dim(2)), width(z.dim(2)) {}
+
+  int64_t at(int64_t token, int64_t head) const { return token * token_stride + head * head_stride; }
+
+  int64_t token_stride, head_stride, width;
+};
 
 }  // namespace
 
 void gate_forward(Stream& s, const GateOp& op, Tensor y, Tensor z, Tensor out) {
   const int64_t heads = y.dim(1), head_dim = y.dim(2);
-  const int64_t z_width = op.granularity == GateGranularity::kHeadwise ? 1 : head_dim;
+  const ScoreRows scores(z);
   dispatch_float(y.dtype, [&]<class T>() {
     dispatch_gate(op, [&]<GateActivation kActivation, bool kMultiply>() {
       parallel_for(s, y.dim(0) * heads, heads, [&](int64_t begin, int64_t end, int) {
-        forward_heads<kActivation, kMultiply>(y.as<T>() + begin * head_dim, z.as<T>() + begin * z_width,
-                                              out.as<T>() + begin * head_dim, end - begin, head_dim, z_width);
+        for (int64_t row = begin; row < end; ++row) {
+          forward_head<kActivation, kMultiply>(y.as<T>() + row * head_dim,
+                                               z.as<T>() + scores.at(row / heads, row % heads),
+                                               out.as<T>() + row * head_dim, head_dim, scores.width);
+        }
       });
     });
   });
@@ -99,13 +118,58 @@ void gate_forward(Stream& s, const GateOp& op, Tensor y, Tensor z, Tensor out) {
 
 void gate_backward(Stream& s, const GateOp& op, Tensor dout, Tensor y, Tensor z, Tensor dy, Tensor dz) {
   const int64_t heads = y.dim(1), head_dim = y.dim(2);
-  const int64_t z_width = op.granularity == GateGranularity::kHeadwise ? 1 : head_dim;
+  const ScoreRows scores(z);
   dispatch_float(y.dtype, [&]<class T>() {
     dispatch_gate(op, [&]<GateActivation kActivation, bool kMultiply>() {
-      parallel_for(s, y.dim(0) * heads, heads, [&](int64_t begin, int64_t end, int) {
-        backward_heads<kActivation, kMultiply>(dout.as<T>() + begin * head_dim, y.as<T>() + begin * head_dim,
-                                               z.as<T>() + begin * z_width, dy.as<T>() + begin * head_dim,
-                                               dz.as<T>() + begin * z_width, end - begin, head_dim, z_width);
+      parallel_for(s, y.dim(0), 1, [&](int64_t begin, int64_t end, int) {
+        for (int64_t row = begin * heads; row < end * heads; ++row) {
+          const int64_t head = row % heads, at = scores.at(row / heads, head);
+          const bool adds = head > 0 && scores.head_stride == 0;
+          const auto backward =
+              adds ? backward_head<kActivation, kMultiply, true, T> : backward_head<kActivation, kMultiply, false, T>;
+          backward(dout.as<T>() + row * head_dim, y.as<T>() + row * head_dim, z.as<T>() + at,
+                   dy.as<T>() + row * head_dim, dz.as<T>() + at, head_dim, scores.width);
+        }
+      });
+    });
+  });
+}
+
+void head_average_forward(Stream& s, GateActivation activation, double weight, Tensor z, Tensor out) {
+  const int64_t heads = z.dim(1), width = z.dim(2);
+  dispatch_float(z.dtype, [&]<class T>() {
+    dispatch_activation(activation, [&]<GateActivation kActivation>() {
+      parallel_for(s, z.dim(0), 1, [&](int64_t begin, int64_t end, int) {
+        for (int64_t token = begin; token < end; ++token) {
+          T* sum = out.as<T>() + token * width;
+          for (int64_t h = 0; h < heads; ++h) {
+            const T* logits = z.as<T>() + (token * heads + h) * width;
+#pragma GCC ivdep
+            for (int64_t i = 0; i < width; ++i) {
+              const T score = activate<kActivation>(logits[i]).value;
+              sum[i] = h == 0 ? score : sum[i] + score;
+            }
+          }
+          for (int64_t i = 0; i < width; ++i) sum[i] *= static_cast<T>(weight);
+        }
+      });
+    });
+  });
+}
+
+void head_average_backward(Stream& s, GateActivation activation, double weight, Tensor dout, Tensor z, Tensor dz) {
+  const int64_t heads = z.dim(1), width = z.dim(2);
+  dispatch_float(z.dtype, [&]<class T>() {
+    dispatch_activation(activation, [&]<GateActivation kActivation>() {
+      parallel_for(s, z.dim(0) * heads, heads, [&](int64_t begin, int64_t end, int) {
+        for (int64_t row = begin; row < end; ++row) {
+          const T *d = dout.as<T>() + row / heads * width, *logits = z.as<T>() + row * width;
+          T* dlogits = dz.as<T>() + row * width;
+#pragma GCC ivdep
+          for (int64_t i = 0; i < width; ++i) {
+            dlogits[i] = static_cast<T>(weight) * d[i] * activate<kActivation>(logits[i]).slope;
+          }
+        }
       });
     });
   });

@@ -82,11 +82,10 @@ void bench_activations(Stream& s, Buffers& b) {
   measure("swiglu backward", y.count(), 24, [&] { swiglu_backward(s, y, gu, {}, activated, dgu, {}); });
   const Shape heads{kTokens, 8, kHidden / 8};
   Tensor v = b.floats(heads), z = b.floats(heads), out = b.floats(heads), dz = b.floats(heads);
-  GateOp op;
+  const GateOp op;
   measure("gate elementwise forward", v.count(), 12, [&] { gate_forward(s, op, v, z, out); });
   measure("gate elementwise backward", v.count(), 20, [&] { gate_backward(s, op, v, v, z, out, dz); });
-  op.granularity = GateGranularity::kHeadwise;
-  Tensor score = b.floats({kTokens, 8}), dscore = b.floats({kTokens, 8});
+  Tensor score = b.floats({kTokens, 8, 1}), dscore = b.floats({kTokens, 8, 1});
   measure("gate headwise forward", v.count(), 8, [&] { gate_forward(s, op, v, score, out); });
   measure("gate headwise backward", v.count(), 12, [&] { gate_backward(s, op, v, v, score, out, dscore); });
 }

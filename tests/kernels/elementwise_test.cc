@@ -1,5 +1,6 @@
 #include "kernels/elementwise.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -53,6 +54,28 @@ TEST_P(Elementwise, ScaleMultipliesEveryElement) {
     const std::vector<double> after = x.values();
     for (size_t i = 0; i < before.size(); ++i) ASSERT_EQ(after[i], rounded(before[i] * 0.375));
   }
+}
+
+TEST_P(Elementwise, ClipBoundsAndItsGradientStopsThere) {
+  for (int64_t n : kCounts) {
+    const TestTensor x = tensor({n}, 1), d = tensor({n}, 2), out(dtype(), {n}), dx(dtype(), {n});
+    const double limit = rounded(0.4);
+    clip(stream(), x, 0.4, out);
+    clip_backward(stream(), d, x, 0.4, dx);
+    const std::vector<double> at = x.values(), clipped = out.values(), of_out = d.values(), of_x = dx.values();
+    for (size_t i = 0; i < at.size(); ++i) {
+      ASSERT_EQ(clipped[i], std::min(std::max(at[i], -limit), limit));
+      ASSERT_EQ(of_x[i], std::abs(at[i]) <= limit ? of_out[i] : 0);
+    }
+    clip_backward(stream(), d, x, 0.4, d);
+    EXPECT_TRUE(d.same_bits(dx)) << "dx in place of dout";
+    clip(stream(), x, 0.4, x);
+    EXPECT_TRUE(x.same_bits(out)) << "out in place of x";
+  }
+  const TestTensor nan(dtype(), {1}, {NAN});
+  clip(stream(), nan, 1, nan);
+  EXPECT_TRUE(std::isnan(nan.values()[0]));
+  EXPECT_THROW(clip(stream(), nan, 0, nan), Error);
 }
 
 TEST_P(Elementwise, CastKeepsWhatTheOtherDtypeHolds) {

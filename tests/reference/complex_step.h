@@ -32,11 +32,12 @@ inline double relative_l2(const std::vector<double>& got, const std::vector<doub
 }
 
 /// Directions in the space of a tensor that together touch each element once, so that a few of them see every error of
-/// a large gradient. A tensor of at most kMost elements has one direction an element.
+/// a large gradient. A tensor of at most `most` elements has one direction an element.
 class Directions {
  public:
-  explicit Directions(int64_t elements)
-      : weights_(test_data(elements, 99)), count_(weights_.size() < kMost ? weights_.size() : kMost) {
+  /// `most` is a prime, so that no direction lies along one channel.
+  explicit Directions(int64_t elements, size_t most = 61)
+      : weights_(test_data(elements, 99)), count_(weights_.size() < most ? weights_.size() : most) {
     for (double& weight : weights_) weight += weight < 0 ? -0.5 : 0.5;
   }
 
@@ -62,8 +63,6 @@ class Directions {
   }
 
  private:
-  static constexpr size_t kMost = 61;  // a prime, so that no direction lies along one channel
-
   std::vector<double> weights_;
   size_t count_;
 };

@@ -1,11 +1,14 @@
 #include "runtime/config.h"
 
+#include <filesystem>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "kernels/core/error.h"
 #include "runtime/validate.h"
 #include "tests/source_dir.h"
+#include "tests/temp_folder.h"
 
 namespace sluice {
 namespace {
@@ -195,6 +198,36 @@ TEST(Validation, LayoutsThatDoNotDivideSayWhichSizesWould) {
   EXPECT_THAT(message({"model.moe=", "mesh.ep=2"}, 2), HasSubstr("need model.moe"));
 }
 
+TEST(Include, FieldsOfAFileComeBehindThoseThatItIncludes) {
+  const TempFolder folder;
+  std::filesystem::create_directory(folder / "base");
+  folder.write("base/first.textproto", "model { num_layers: 2 hidden_size: 8 gates { position: G1 } }");
+  folder.write("base/second.textproto", "include: \"first.textproto\" model { hidden_size: 16 }");
+  const std::string file = folder.write(
+      "third.textproto", "include: \"base/second.textproto\" model { num_layers: 3 gates { position: G2 } }");
+  const TrainConfig config = load_config(file, {"model.head_dim=4"});
+  EXPECT_EQ(config.model().hidden_size(), 16);
+  EXPECT_EQ(config.model().num_layers(), 3);
+  EXPECT_EQ(config.model().head_dim(), 4);
+  ASSERT_EQ(config.model().gates_size(), 2);
+  EXPECT_EQ(config.model().gates(1).position(), GateSpec::G2);
+  EXPECT_EQ(config.include_size(), 0) << "a run directory keeps the whole configuration";
+}
+
+TEST(Include, FilesThatAreMissingOrIncludeThemselvesAreNamed) {
+  const TempFolder folder;
+  const std::string lost = folder.write("lost.textproto", "include: \"no/such.textproto\"");
+  EXPECT_THAT(message_of([&] { load_config(lost, {}); }), HasSubstr("include \"no/such.textproto\": there is no file"));
+  const std::string self = folder.write("a.textproto", "include: \"b.textproto\"");
+  folder.write("b.textproto", "include: \"./a.textproto\"");
+  EXPECT_THAT(message_of([&] { load_config(self, {}); }), HasSubstr("include \"./a.textproto\" includes itself"));
+  const std::string wrong = folder.write("wrong.textproto", "include: \"typo.textproto\" modle { }");
+  folder.write("typo.textproto", "optimizer { lrr: 1 }");
+  EXPECT_THAT(message_of([&] { load_config(wrong, {}); }),
+              testing::AllOf(HasSubstr("typo.textproto:1:"), HasSubstr("unknown field \"modle\"")));
+  EXPECT_THAT(message_of([] { parse_config("", "test", {"include[0]=x"}); }), HasSubstr("only a file can include"));
+}
+
 TEST(Validation, ThreadsAreTheCoresOfARankUnlessSaid) {
   TrainConfig unsaid = parse_config(small_config(), "test"),
               said = parse_config(small_config(), "test", {"cpu.threads=1"});
@@ -205,8 +238,7 @@ TEST(Validation, ThreadsAreTheCoresOfARankUnlessSaid) {
 }
 
 TEST(Validation, WhatIsNotBuiltIsRefused) {
-  for (const char* override_text :
-       {"device=CUDA", "precision=BF16", "model.gates[0].position=G5", "model.gates[0].sharing=HEAD_SHARED"}) {
+  for (const char* override_text : {"device=CUDA", "precision=BF16"}) {
     const std::string message = message_of([&] {
       TrainConfig config = parse_config(small_config(), "test", {override_text});
       validate_training(config, 1);
@@ -234,6 +266,30 @@ TEST(Validation, GatesWithoutAMeaningAreRefusedWithTheReason) {
   }
   EXPECT_THAT(message("{position: G2 before_qk_norm: true}", "model.qk_norm=true"),
               HasSubstr("model.gates[0].before_qk_norm is for G3 and G4"));
+  EXPECT_THAT(message("{position: G5 granularity: HEADWISE}", "model.qk_norm=true"),
+              HasSubstr("model.gates[0].granularity=HEADWISE: behind o_proj there are no heads"));
+  EXPECT_THAT(message("{position: G5 sharing: HEAD_SHARED}", "model.qk_norm=true"),
+              HasSubstr("model.gates[0].sharing=HEAD_SHARED: behind o_proj there are no heads"));
+  EXPECT_THAT(message("{average: LOGITS}", "model.qk_norm=true"),
+              HasSubstr("model.gates[0].average is for HEAD_SHARED"));
+  EXPECT_THAT(message("{input: INPUT_INDEPENDENT bias: true}", "model.qk_norm=true"),
+              HasSubstr("model.gates[0].bias=true: an INPUT_INDEPENDENT gate is nothing but a bias"));
+  EXPECT_THAT(message("{}", "model.gates[1]={position: G1}"), HasSubstr("model.gates[1].position=G1 is there twice"));
+}
+
+TEST(Validation, SwitchHeadsWithoutAMeaningAreRefusedWithTheReason) {
+  const auto message = [](const std::string& pool) {
+    return message_of([&] {
+      TrainConfig config = parse_config(small_config(), "test", {"model.switch_head=" + pool});
+      validate_training(config, 1);
+    });
+  };
+  EXPECT_EQ(message("{num_experts: 4 top_k: 4}"), "");
+  EXPECT_EQ(message("{of: KV num_experts: 4 top_k: 2}"), "");
+  EXPECT_THAT(message("{of: KV num_experts: 4 top_k: 1}"), HasSubstr("the norm of keys divides the score"));
+  EXPECT_THAT(message("{num_experts: 2 top_k: 3}"), HasSubstr("switch_head.top_k=3 is more than"));
+  EXPECT_THAT(message("{num_experts: 65 top_k: 1}"), HasSubstr("switch_head.num_experts=65 must be between 1 and 64"));
+  EXPECT_THAT(message("{top_k: 1}"), HasSubstr("model.switch_head.num_experts is missing"));
 }
 
 TEST(Validation, ShippedConfigurationsAreValid) {

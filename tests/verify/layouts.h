@@ -21,7 +21,7 @@ struct Layout {
   int dp = 1, tp = 1, ep = 1, etp = 1;
   int accumulation = 1, zero = 0;
   bool moe = true;
-  std::string gate = "ELEMENTWISE";  ///< or HEADWISE, of G1; ALL: one at each head position; or empty: none
+  std::string gate = "ELEMENTWISE";  ///< or HEADWISE, of G1; ALL: one at each position, and all controls; empty: none
   std::string scope = "MICRO_STEP";
   double init_std = 0.3;  ///< of the router too: large values route unevenly
   double bias_rate = 0;   ///< of the selection bias
@@ -56,9 +56,12 @@ inline TrainConfig layout_config(const Layout& l, const std::vector<std::string>
   if (l.moe) overrides.push_back(concat("model.moe.selection_bias_rate=", l.bias_rate));
   if (!l.moe) overrides.push_back("model.moe=");
   if (l.gate == "ALL") {
-    const char* gates[] = {"{position: G1}", "{position: G2 granularity: HEADWISE}", "{position: G3 combine: ADD}",
-                           "{position: G4 granularity: HEADWISE before_qk_norm: false}"};
-    for (int i = 0; i < 4; ++i) overrides.push_back(concat("model.gates[", i, "]=", gates[i]));
+    const char* gates[] = {"{position: G1 sharing: HEAD_SHARED bias: true}", "{position: G2 granularity: HEADWISE}",
+                           "{position: G3 combine: ADD input: INPUT_INDEPENDENT}",
+                           "{position: G4 granularity: HEADWISE before_qk_norm: false}", "{position: G5 bias: true}"};
+    for (int i = 0; i < 5; ++i) overrides.push_back(concat("model.gates[", i, "]=", gates[i]));
+    overrides.insert(overrides.end(), {"model.switch_head={of: KV num_experts: 3 top_k: 2}", "model.sandwich_norm=true",
+                                       "model.residual_clip=0.8", "model.head_output=RMS_NORM"});
   } else if (!l.gate.empty()) {
     overrides.push_back("model.gates[0]={position: G1 granularity: " + l.gate + "}");
   }

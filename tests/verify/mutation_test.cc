@@ -110,6 +110,8 @@ std::vector<Layout> layouts_with_all_reductions() {
     Layout& dense = layouts.emplace_back();
     dense.dp = 2, dense.tp = 2, dense.moe = false, dense.zero = zero;
   }
+  Layout& gates = layouts.emplace_back();
+  gates.tp = 4, gates.moe = false, gates.gate = "ALL";
   return layouts;
 }
 
@@ -122,7 +124,7 @@ TEST(Mutation, EveryWrongReductionIsCaught) {
     ASSERT_TRUE(certificate.equal()) << layout_text(layout);
     for (const std::string& place : lister.places) reductions.emplace(place, config);
   }
-  EXPECT_EQ(reductions.size(), 41u) << "README.md lists them";
+  EXPECT_EQ(reductions.size(), 43u) << "README.md lists them";
   int mutations = 0;
   for (const auto& [place, config] : reductions) {
     // On all ranks, and on one alone that is not the first.

@@ -1,0 +1,202 @@
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <string>
+
+#include <google/protobuf/util/message_differencer.h>
+#include <gtest/gtest.h>
+
+#include "models/count.h"
+#include "runtime/config.h"
+#include "runtime/validate.h"
+#include "tests/source_dir.h"
+
+// The rows of the paper: configs/paper/ at its sizes, configs/paper/laptop/ at small ones.
+namespace sluice {
+namespace {
+
+/// "v05" and the like, and the files' names.
+std::map<std::string, std::string> rows() {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : std::filesystem::directory_iterator(source_dir() + "/configs/paper")) {
+    const std::string name = entry.path().filename();
+    if (name[0] == 'v') files.emplace(name.substr(0, 3), name);
+  }
+  return files;
+}
+
+TrainConfig preset(const std::string& row, const std::string& size = "") {
+  return load_config(source_dir() + "/configs/paper/" + size + rows().at(row), {});
+}
+
+int64_t total(const std::string& row) { return count_parameters(preset(row).model()).total; }
+
+/// A row's parameters beyond the baseline's.
+int64_t added(const std::string& row) { return total(row) - total("v01"); }
+
+TEST(PaperPresets, AddTheParametersOfTheirFormulas) {
+  constexpr int64_t kLayers = 24, kHidden = 2048, kHeadDim = 128, kQuery = 32, kKey = 4;
+  EXPECT_EQ(total("v01"), 15'577'227'264);
+  EXPECT_EQ(added("v02"), kLayers * 2 * kHidden * 4 * kHeadDim);
+  EXPECT_EQ(added("v03"), kLayers * 2 * kHidden * 16 * kHeadDim);
+  EXPECT_EQ(added("v04"), kLayers * 4 * (3 * kHidden * 768 + kHidden));
+  const int64_t active =
+      count_parameters(preset("v04").model()).active - count_parameters(preset("v01").model()).active;
+  EXPECT_EQ(active, kLayers * 4 * (3 * kHidden * 768 + kHidden));
+  for (const char* row : {"v05", "v08", "v12", "v14", "v15", "v18", "v20"}) {
+    EXPECT_EQ(added(row), kLayers * kHidden * kQuery * kHeadDim) << row;
+  }
+  for (const char* row : {"v06", "v07", "v13"}) EXPECT_EQ(added(row), kLayers * kHidden * kKey * kHeadDim) << row;
+  EXPECT_EQ(added("v09"), kLayers * kHidden * kHidden);
+  EXPECT_EQ(added("v10"), kLayers * kHidden * kQuery);
+  for (const char* row : {"v11", "v25"}) EXPECT_EQ(added(row), kLayers * kHidden * kKey) << row;
+  EXPECT_EQ(added("v16"), kLayers * kHeadDim);
+  EXPECT_EQ(added("v17"), 0);
+  EXPECT_EQ(added("v19"), kLayers * kQuery * kHeadDim);
+  // Pools of m: m - 1 projections more for each of keys and values, and a router for each.
+  EXPECT_EQ(added("v21"), kLayers * 2 * kHidden * kKey * (7 * kHeadDim + 8));
+  EXPECT_EQ(added("v22"), kLayers * 2 * kHidden * kKey * (3 * kHeadDim + 4));
+  EXPECT_EQ(added("v23"), kLayers * kHidden * kKey * (3 * kHeadDim + 4));
+  EXPECT_EQ(added("v24"), kLayers * kHidden * kKey * (7 * kHeadDim + 8));
+}
+
+/// In millions, as the paper's column has them, to the digits of the computed one.
+TEST(PaperPresets, AddTheMillionsOfTheComputedColumn) {
+  const std::map<std::string, double> column = {{"v02", 50.33},  {"v03", 201.33}, {"v05", 201.33}, {"v06", 25.17},
+                                                {"v07", 25.17},  {"v08", 201.33}, {"v09", 100.66}, {"v10", 1.573},
+                                                {"v11", 0.197},  {"v12", 201.33}, {"v13", 25.17},  {"v14", 201.33},
+                                                {"v15", 201.33}, {"v18", 201.33}, {"v19", 0.098},  {"v20", 201.33}};
+  for (const auto& [row, millions] : column) {
+    const double digits = millions < 10 ? 1e3 : 1e2;
+    EXPECT_EQ(std::round(static_cast<double>(added(row)) / 1e6 * digits), std::round(millions * digits)) << row;
+  }
+  EXPECT_EQ(std::round(static_cast<double>(added("v04")) / 1e5), 4532);
+}
+
+int64_t total_with_released_vocabulary(const std::string& row) {
+  ModelConfig model = preset(row).model();
+  model.set_vocab_size(152064);
+  return count_parameters(model).total;
+}
+
+TEST(PaperPresets, DenseGatedRowsMatchTheirBaselines) {
+  EXPECT_EQ(total("v26"), 1'720'574'976);
+  EXPECT_EQ(total("v30"), 1'705'735'680);
+  EXPECT_EQ(total_with_released_vocabulary("v26"), 1'720'837'120);
+  EXPECT_EQ(total_with_released_vocabulary("v30"), 1'705'932'288);
+  // The released elementwise checkpoint: 1728.18M.
+  EXPECT_EQ(total_with_released_vocabulary("v27"), 1'728'177'152);
+  EXPECT_EQ(total("v34") - total("v30"), 48 * 1536 * 16);
+  EXPECT_EQ(total("v32") - total("v30"), 48 * 2 * 1536);
+  for (const char* row : {"v31", "v36", "v37", "v40", "v41"}) EXPECT_EQ(total(row), total("v30")) << row;
+  for (const char* row : {"v35", "v38", "v39"}) EXPECT_EQ(total(row), total("v33")) << row;
+  EXPECT_EQ(total("v28"), total("v26"));
+  EXPECT_EQ(total("v29"), total("v27"));
+  // The width that gives equal parameters, rounded up to a multiple of 128: at most that many columns too many.
+  for (const auto& [gated, baseline] : {std::pair{"v27", "v26"}, {"v33", "v30"}}) {
+    const ModelConfig model = preset(gated).model();
+    const int64_t columns = 3 * model.hidden_size() * model.num_layers();
+    EXPECT_GE(total(gated), total(baseline)) << gated;
+    EXPECT_LT(total(gated) - total(baseline), 128 * columns) << gated;
+    EXPECT_EQ(model.intermediate_size() % 128, 0) << gated;
+  }
+}
+
+TEST(PaperPresets, HaveTheBatchesStepsAndLearningRatesOfTheirRows) {
+  struct Run {
+    int64_t batch, steps;
+    double lr;
+  };
+  const auto expect = [](const std::string& row, const Run& run) {
+    const TrainConfig config = preset(row);
+    EXPECT_EQ(config.training().global_batch_size(), run.batch) << row;
+    EXPECT_EQ(config.training().steps(), run.steps) << row;
+    EXPECT_EQ(config.training().sequence_length(), 4096) << row;
+    EXPECT_EQ(config.optimizer().lr(), run.lr) << row;
+    EXPECT_EQ(config.optimizer().min_lr(), 3e-5) << row;
+    EXPECT_EQ(config.optimizer().warmup_steps(), 1000) << row;
+  };
+  for (int row = 1; row <= 25; ++row) expect((row < 10 ? "v0" : "v") + std::to_string(row), {1024, 100'000, 2e-3});
+  for (const char* row : {"v26", "v27", "v30", "v33", "v34"}) expect(row, {1024, 100'000, 4e-3});
+  for (const char* row : {"v31", "v32", "v35", "v40", "v41"}) expect(row, {1024, 100'000, 8e-3});
+  for (const char* row : {"v28", "v29"}) expect(row, {2048, 417'000, 4.5e-3});
+  for (const char* row : {"v36", "v38"}) expect(row, {4096, 59'600, 5.3e-3});
+  for (const char* row : {"v37", "v39"}) expect(row, {4096, 59'600, 8e-3});
+}
+
+/// The fields of one message that another has with other values, as paths.
+std::set<std::string> different_fields(const TrainConfig& a, const TrainConfig& b) {
+  class Names : public google::protobuf::util::MessageDifferencer::Reporter {
+   public:
+    using Path = std::vector<google::protobuf::util::MessageDifferencer::SpecificField>;
+    void ReportAdded(const google::protobuf::Message&, const google::protobuf::Message&, const Path& p) override {
+      add(p);
+    }
+    void ReportDeleted(const google::protobuf::Message&, const google::protobuf::Message&, const Path& p) override {
+      add(p);
+    }
+    void ReportModified(const google::protobuf::Message&, const google::protobuf::Message&, const Path& p) override {
+      // A message is reported beside the fields in it.
+      if (p.back().field->cpp_type() != google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE) add(p);
+    }
+    std::set<std::string> names;
+
+   private:
+    void add(const Path& path) {
+      std::string name;
+      for (const auto& step : path) name += (name.empty() ? "" : ".") + step.field->name();
+      names.insert(name);
+    }
+  } names;
+  google::protobuf::util::MessageDifferencer differencer;
+  differencer.ReportDifferencesTo(&names);
+  differencer.Compare(a, b);
+  return names.names;
+}
+
+TEST(PaperPresets, OfALaptopDifferOnlyInSizes) {
+  const std::set<std::string> sizes = {"model.hidden_size",
+                                       "model.num_layers",
+                                       "model.num_attention_heads",
+                                       "model.head_dim",
+                                       "model.num_key_value_heads",
+                                       "model.intermediate_size",
+                                       "model.vocab_size",
+                                       "model.moe.num_experts",
+                                       "model.moe.top_k",
+                                       "model.moe.moe_intermediate_size",
+                                       "training.steps",
+                                       "training.sequence_length",
+                                       "training.micro_batch_size",
+                                       "training.global_batch_size",
+                                       "optimizer.warmup_steps",
+                                       "checkpoint.every"};
+  int seen = 0;
+  for (const auto& [row, file] : rows()) {
+    TrainConfig full = preset(row), small = preset(row, "laptop/");
+    for (const std::string& field : different_fields(full, small)) {
+      EXPECT_TRUE(sizes.count(field)) << file << ": " << field;
+    }
+    EXPECT_NO_THROW(validate_training(full, 8)) << file;
+    EXPECT_NO_THROW(validate_training(small, 2)) << file;
+    EXPECT_LT(count_parameters(small.model()).total, 5'000'000) << file;
+    ++seen;
+  }
+  EXPECT_GE(seen, 41);
+}
+
+TEST(PaperPresets, OfALaptopKeepTheProportionsOfTheirRow) {
+  const auto model = [](const char* row) { return preset(row, "laptop/").model(); };
+  EXPECT_EQ(model("v02").num_key_value_heads(), 2 * model("v01").num_key_value_heads());
+  EXPECT_EQ(2 * model("v03").num_attention_heads(), 3 * model("v01").num_attention_heads());
+  EXPECT_GT(model("v04").moe().top_k(), model("v01").moe().top_k());
+  for (const auto& [gated, baseline] : {std::pair{"v27", "v26"}, {"v29", "v28"}, {"v33", "v30"}, {"v38", "v36"}}) {
+    const double with = static_cast<double>(count_parameters(model(gated)).total),
+                 without = static_cast<double>(count_parameters(model(baseline)).total);
+    EXPECT_NEAR(with / without, 1, 0.01) << gated;
+  }
+}
+
+}  // namespace
+}  // namespace sluice
