@@ -1,0 +1,56 @@
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "tests/models/gate_product.h"
+#include "tests/verify/layouts.h"
+
+namespace sluice {
+namespace {
+
+/// Every gate that has a meaning, and whether the norm of queries and keys is there.
+std::vector<std::vector<std::string>> all_gates() {
+  std::vector<std::vector<std::string>> all;
+  for (const GateKind& kind : gate_kinds()) {
+    for (const GateText& gate : gates_of(kind)) {
+      if (!gate.meaningful) continue;
+      all.push_back({"model.gates[0]=" + gate.text});
+      if (kind.placement == "no_norm") all.back().push_back("model.qk_norm=false");
+    }
+  }
+  return all;
+}
+
+/// 40, or as many as SLUICE_GATES says.
+size_t gates_wanted() {
+  const char* wanted = std::getenv("SLUICE_GATES");
+  return wanted ? static_cast<size_t>(std::atoi(wanted)) : 40;
+}
+
+TEST(Gates, OfThreadGroupsComputeWhatOneRankComputes) {
+  const std::vector<std::vector<std::string>> all = all_gates();
+  EXPECT_GT(all.size(), 1000u);
+  Layout tensor_parallel, expert_parallel;
+  tensor_parallel.dp = tensor_parallel.tp = 2, tensor_parallel.moe = false;
+  expert_parallel.dp = expert_parallel.ep = 2;
+  const size_t wanted = std::min(gates_wanted(), all.size());
+  for (size_t i = 0; i < wanted; ++i) {
+    // Spread over all of them.
+    const std::vector<std::string>& gate = all[i * all.size() / wanted];
+    for (Layout layout : {tensor_parallel, expert_parallel}) {
+      layout.gate = "";
+      const Certificate certificate = verify_on_threads(layout_config(layout, gate));
+      const Comparison* different = certificate.first_difference();
+      EXPECT_FALSE(different) << layout_text(layout) << " " << gate[0] << ": " << different->name << " differs by "
+                              << different->error;
+    }
+  }
+  std::printf("%zu of %zu gates on two layouts\n", wanted, all.size());
+}
+
+}  // namespace
+}  // namespace sluice
