@@ -85,15 +85,14 @@ inline TrainConfig layout_config(const Layout& l, const std::vector<std::string>
 /// verify_layout on ranks as threads.
 ///   late  results of collective calls are there only when they are waited for
 inline Certificate verify_on_threads(const TrainConfig& config, GroupObserver* observer_of_rank_0 = nullptr,
-                                     bool late = false, int64_t steps = EvidenceOptions{}.steps) {
+                                     bool late = false, const EvidenceOptions& more = {}) {
   Certificate certificate;
   run_ranks(mesh_shape(config).world(), [&](ProcessGroup& threads) {
     LateGroup late_threads(threads);
     ProcessGroup& world = late ? late_threads : threads;
     ThreadPool pool(1);
     Stream s{Device::kCpu, best_isa(), &pool};
-    EvidenceOptions options;
-    options.steps = steps;
+    EvidenceOptions options = more;
     if (world.rank() == 0) options.observer = observer_of_rank_0;
     Certificate own = verify_layout(config, world, s, options);
     if (world.rank() == 0) certificate = std::move(own);
