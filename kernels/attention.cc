@@ -2,7 +2,7 @@
 
 #include "kernels/core/backend.h"
 
-SLUICE_BACKENDS(void attention_forward(Stream& s, const AttentionInput& in, Tensor out, Tensor lse);
+SLUICE_BACKENDS(void attention_forward(Stream& s, const AttentionInput& in, Tensor out, Tensor lse, Tensor largest);
                 void attention_backward(Stream& s, const AttentionInput& in, Tensor out, Tensor lse, Tensor dout,
                                         Tensor delta, Tensor dq, Tensor dk, Tensor dv);)
 
@@ -15,7 +15,6 @@ void check_heads(const AttentionInput& in) {
   INVARIANT(q.shape.rank() == 3, "q: expected [query_tokens, query_heads, head_dim], got ", to_string(q.shape));
   INVARIANT(k.shape.rank() == 3, "k: expected [key_tokens, kv_heads, head_dim], got ", to_string(k.shape));
   expect("k", k, q.dtype, {k.dim(0), k.dim(1), q.dim(2)});
-  expect("v", in.v, q.dtype, k.shape);
   INVARIANT(k.dim(1) > 0 && q.dim(1) % k.dim(1) == 0, "q: ", q.dim(1), " query heads are not a multiple of the ",
             k.dim(1), " key/value heads");
   INVARIANT(q.dim(2) <= kMaxHeadDim, "q: head_dim ", q.dim(2), " is above ", kMaxHeadDim);
@@ -53,17 +52,23 @@ void check_documents(const AttentionInput& in) {
 }
 
 void check(const AttentionInput& in, Tensor out, Tensor lse) {
-  check_heads(in);
-  check_documents(in);
+  check_queries_and_keys(in);
+  expect("v", in.v, in.q.dtype, in.k.shape);
   expect("out", out, in.q.dtype, in.q.shape);
   expect("lse", lse, in.q.dtype, {in.q.dim(0), in.q.dim(1)});
 }
 
 }  // namespace
 
-void attention_forward(Stream& s, const AttentionInput& in, Tensor out, Tensor lse) {
+void check_queries_and_keys(const AttentionInput& in) {
+  check_heads(in);
+  check_documents(in);
+}
+
+void attention_forward(Stream& s, const AttentionInput& in, Tensor out, Tensor lse, Tensor largest) {
   check(in, out, lse);
-  SLUICE_DISPATCH(s, attention_forward(s, in, out, lse));
+  if (largest) expect("largest", largest, in.q.dtype, lse.shape);
+  SLUICE_DISPATCH(s, attention_forward(s, in, out, lse, largest));
 }
 
 void attention_backward(Stream& s, const AttentionInput& in, Tensor out, Tensor lse, Tensor dout, Tensor delta,

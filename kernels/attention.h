@@ -19,12 +19,16 @@ struct AttentionInput {
   double scale = 0;        ///< of the logits, 1/sqrt(head_dim)
 };
 
+/// Throws Error when q, k and the documents of an input do not belong together; v is not looked at.
+void check_queries_and_keys(const AttentionInput& in);
+
 /// Causal attention by tiles with an online softmax: the [queries, keys] matrix is never stored [dao2022 alg. 1].
 ///   out  [query_tokens, query_heads, head_dim]  out, softmax(scale q k^T + causal) v
 ///   lse  [query_tokens, query_heads]            out, dtype of q, log of the sum of exponentials of the scaled logits
+///   largest  [query_tokens, query_heads]        out, dtype of q, the largest scaled logit; may be empty
 /// Query and key counts may differ (key cache). Throws Error on a shape or dtype mismatch, on offsets that do not
 /// ascend from 0 to the token counts, and on a position that its document has no key for.
-void attention_forward(Stream& s, const AttentionInput& in, Tensor out, Tensor lse);
+void attention_forward(Stream& s, const AttentionInput& in, Tensor out, Tensor lse, Tensor largest = {});
 
 /// Gradient of attention_forward; recomputes the probabilities from lse.
 ///   dout       [query_tokens, query_heads, head_dim]  gradient of out

@@ -2,7 +2,8 @@
 
 #include "kernels/core/backend.h"
 
-SLUICE_BACKENDS(void add(Stream& s, Tensor a, Tensor b, Tensor out); void fill_zero(Stream& s, Tensor x);
+SLUICE_BACKENDS(void add(Stream& s, Tensor a, Tensor b, Tensor out);
+                void difference(Stream& s, Tensor a, Tensor b, Tensor out); void fill_zero(Stream& s, Tensor x);
                 void scale(Stream& s, Tensor x, double factor); void cast(Stream& s, Tensor x, Tensor out);
                 void clip(Stream& s, Tensor x, double limit, Tensor out);
                 void clip_backward(Stream& s, Tensor dout, Tensor x, double limit, Tensor dx);)
@@ -13,6 +14,12 @@ void add(Stream& s, Tensor a, Tensor b, Tensor out) {
   expect("b", b, a.dtype, a.shape);
   expect("out", out, a.dtype, a.shape);
   SLUICE_DISPATCH(s, add(s, a, b, out));
+}
+
+void difference(Stream& s, Tensor a, Tensor b, Tensor out) {
+  expect("b", b, a.dtype, a.shape);
+  expect("out", out, a.dtype, a.shape);
+  SLUICE_DISPATCH(s, difference(s, a, b, out));
 }
 
 void fill_zero(Stream& s, Tensor x) { SLUICE_DISPATCH(s, fill_zero(s, x)); }

@@ -7,6 +7,9 @@ namespace sluice {
 /// out = a + b, elementwise; out may alias either.   any shape, f32 | f64
 void add(Stream& s, Tensor a, Tensor b, Tensor out);
 
+/// out = a - b, elementwise; out may alias either.   any shape, f32 | f64
+void difference(Stream& s, Tensor a, Tensor b, Tensor out);
+
 /// x = 0.
 void fill_zero(Stream& s, Tensor x);
 

@@ -15,9 +15,7 @@ struct GateOp {
 /// Gates an attention tensor [qiu2025 eq. 5]: out = y * a(z) or y + a(z); NS-sigmoid is 0.5 + 0.5 sigmoid(z) [eq. 9],
 /// twice sigmoid starts at 1.
 ///   y    [tokens, heads, head_dim]            f32 | f64
-///   z    [tokens, heads | 1, head_dim | 1]    dtype of y; the gate's logits: for every head or one for all of them,
-///   for
-///                                             every channel or one for all of a head
+///   z    [tokens, heads | 1, head_dim | 1]    dtype of y; logits of each head or of all, of each channel or of a head
 ///   out  [tokens, heads, head_dim]            out, may alias y
 /// Throws Error on a shape or dtype mismatch.
 void gate_forward(Stream& s, const GateOp& op, Tensor y, Tensor z, Tensor out);

@@ -1,6 +1,8 @@
 #include "kernels/rope.h"
 
+#include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "kernels/core/backend.h"
 
@@ -42,16 +44,36 @@ void rope_backward(Stream& s, Tensor dy, Tensor positions, Tensor cosine, Tensor
   SLUICE_DISPATCH(s, rope_backward(s, dy, positions, cosine, sine, dx));
 }
 
-void rope_tables(double base, Tensor cosine, Tensor sine) {
+std::vector<double> rope_frequencies(double base, int64_t head_dim, const Yarn& yarn) {
+  const double width = static_cast<double>(head_dim);
+  // The plane that turns so many times within the original length.
+  const auto plane = [&](double turns) {
+    return width * std::log(yarn.original_length / (2 * std::numbers::pi * turns)) / (2 * std::log(base));
+  };
+  const double low = std::max(std::floor(plane(yarn.beta_fast)), 0.0);
+  const double high = std::max(std::min(std::ceil(plane(yarn.beta_slow)), width - 1), low + 1e-3);
+  std::vector<double> frequencies;
+  for (int64_t i = 0; i < head_dim / 2; ++i) {
+    const double frequency = std::pow(base, -2 * static_cast<double>(i) / width);
+    const double slowed = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
+    frequencies.push_back(yarn.factor == 1 ? frequency : frequency / yarn.factor * slowed + frequency * (1 - slowed));
+  }
+  return frequencies;
+}
+
+double rope_amplitude(const Yarn& yarn) { return 0.1 * std::log(yarn.factor) + 1; }
+
+void rope_tables(double base, const Yarn& yarn, Tensor cosine, Tensor sine) {
   check_tables(cosine, sine);
   const int64_t half = cosine.dim(1);
+  const std::vector<double> frequencies = rope_frequencies(base, 2 * half, yarn);
+  const double amplitude = rope_amplitude(yarn);
   dispatch_float(cosine.dtype, [&]<class T>() {
     for (int64_t i = 0; i < half; ++i) {
-      const double frequency = std::pow(base, -static_cast<double>(i) / static_cast<double>(half));
       for (int64_t position = 0; position < cosine.dim(0); ++position) {
-        const double angle = static_cast<double>(position) * frequency;
-        cosine.as<T>()[position * half + i] = static_cast<T>(std::cos(angle));
-        sine.as<T>()[position * half + i] = static_cast<T>(std::sin(angle));
+        const double angle = static_cast<double>(position) * frequencies[static_cast<size_t>(i)];
+        cosine.as<T>()[position * half + i] = static_cast<T>(amplitude * std::cos(angle));
+        sine.as<T>()[position * half + i] = static_cast<T>(amplitude * std::sin(angle));
       }
     }
   });

@@ -22,9 +22,11 @@ struct TrainOptions {
 void run_train(const TrainOptions& options, Session& session, PhaseTimer& startup);
 
 struct EvalOptions {
-  std::string checkpoint;             ///< a step folder
-  std::vector<std::string> prefixes;  ///< of the data sets
-  int64_t length = 0;                 ///< tokens of a window; 0: as in training
+  std::vector<std::string> overrides;  ///< of the checkpoint's configuration
+  std::string checkpoint;              ///< a step folder
+  std::vector<std::string> prefixes;   ///< of the data sets
+  int64_t length = 0;                  ///< tokens of a window; 0: as in training
+  bool diagnostics = false;            ///< what attention, gates and the residual do (paper section 7)
   bool json = false;
 };
 /// `sluice eval`

@@ -2,11 +2,13 @@
 #include <cmath>
 #include <cstdio>
 #include <numbers>
+#include <optional>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "launch/commands.h"
+#include "launch/diagnostics_report.h"
 #include "launch/loaded_model.h"
 #include "parallel/agree.h"
 #include "runtime/evaluate.h"
@@ -21,6 +23,7 @@ struct SetScore {
   std::string prefix;
   EvaluationResult result;
   int64_t bytes = 0;
+  std::optional<ModelDiagnostics> diagnostics;
 
   double loss() const { return result.loss(); }
   double perplexity() const { return std::exp(loss()); }
@@ -37,6 +40,7 @@ void print_json(const std::vector<SetScore>& scores, double mean_loss, double me
                            {"bits_per_byte", score.bits_per_byte()},
                            {"targets", score.result.targets},
                            {"bytes", score.bytes}});
+    if (score.diagnostics) out["sets"].back()["diagnostics"] = diagnostics_json(*score.diagnostics);
   }
   out["mean"] = {{"loss", mean_loss}, {"perplexity", std::exp(mean_loss)}, {"bits_per_byte", mean_bits_per_byte}};
   fmt::print("{}\n", out.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
@@ -50,13 +54,18 @@ void print_table(const std::vector<SetScore>& scores, double mean_loss, double m
                score.bits_per_byte(), score.result.targets, score.bytes);
   }
   fmt::print("{:<40} {:>10.6f} {:>12.4f} {:>14.6f}\n", "mean", mean_loss, std::exp(mean_loss), mean_bits_per_byte);
+  for (const SetScore& score : scores) {
+    if (!score.diagnostics) continue;
+    fmt::print("\n{}\n", score.prefix);
+    print_diagnostics(*score.diagnostics);
+  }
 }
 
 }  // namespace
 
 void run_eval(const EvalOptions& options, Session& session) {
   ProcessGroup& world = session.world();
-  LoadedModel loaded(options.checkpoint, session);
+  LoadedModel loaded(options.checkpoint, session, options.overrides);
   const TrainConfig& config = loaded.config();
   const int64_t length = options.length > 0 ? options.length : config.training().sequence_length();
   const int64_t at_a_time = config.training().micro_batch_size();
@@ -71,15 +80,25 @@ void run_eval(const EvalOptions& options, Session& session) {
       // Here, where all ranks learn of a bad id.
       data.check_ids(data.windows());
       const Tokenizer* tokenizer = loaded.has_tokenizer() ? &loaded.tokenizer() : nullptr;
-      scores.push_back({prefix, {}, text_bytes(prefix, data.set(), tokenizer)});
+      scores.push_back({prefix, {}, text_bytes(prefix, data.set(), tokenizer), {}});
       longest = std::max(longest, data.length());
     }
   });
   const Transformer transformer = loaded.make_transformer(longest);
   ActivationMemory memory;
+  DiagnosticsProbe probe(config.model(), loaded.mesh(), DiagnosticsProbe::Detail::kFull,
+                         config.evaluation().skip_first());
+  const auto evaluate = [&](size_t set) {
+    scores[set].result = evaluate_set(loaded.stream(), loaded.mesh(), transformer, loaded.weights(), sets[set],
+                                      at_a_time, 0, memory, options.diagnostics ? &probe : nullptr);
+    if (options.diagnostics) scores[set].diagnostics = probe.finish();
+  };
   for (size_t i = 0; i < sets.size(); ++i) {
-    scores[i].result =
-        evaluate_set(loaded.stream(), loaded.mesh(), transformer, loaded.weights(), sets[i], at_a_time, 0, memory);
+    evaluate(i);
+    if (!options.diagnostics || !find_gate(config.model(), GateSpec::G1)) continue;
+    // Once more, with the mean scores that only the whole set gives.
+    probe.set_mean_gates(*scores[i].diagnostics);
+    evaluate(i);
   }
   if (world.rank() != 0) return;
   double loss = 0, bits_per_byte = 0;

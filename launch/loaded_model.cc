@@ -23,11 +23,11 @@ std::string isa_here(const std::string& trained_with) {
 
 }  // namespace
 
-LoadedModel::LoadedModel(const std::string& step_dir, Session& session)
+LoadedModel::LoadedModel(const std::string& step_dir, Session& session, const std::vector<std::string>& overrides)
     : mesh_({session.world().size()}, session.world()) {
   agree(session.world(), [&] {
     CheckpointReader reader(step_dir);
-    config_ = parse_config(reader.manifest().config(), step_dir + "/manifest.textproto: config");
+    config_ = parse_config(reader.manifest().config(), step_dir + "/manifest.textproto: config", overrides);
     config_.mutable_cpu()->set_isa(isa_here(config_.cpu().isa()));
     config_.mutable_cpu()->set_threads(session.cores_per_rank());
     validate_training(config_, static_cast<int>(reader.manifest().world_size()));

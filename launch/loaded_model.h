@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "configs/manifest.pb.h"
 #include "launch/session.h"
@@ -15,9 +16,9 @@ namespace sluice {
 /// A checkpoint's model, ready to be evaluated or sampled on this rank.
 class LoadedModel {
  public:
-  /// Reads configuration, tokenizer and weights of a step folder, verified by checksum. Throws Error naming what is
-  /// missing or damaged. Every rank calls it.
-  LoadedModel(const std::string& step_dir, Session& session);
+  /// Reads configuration, tokenizer and weights of a step folder, verified by checksum; `overrides` of its
+  /// configuration as --set takes them. Throws Error naming what is missing or damaged. Every rank calls it.
+  LoadedModel(const std::string& step_dir, Session& session, const std::vector<std::string>& overrides = {});
 
   const TrainConfig& config() const { return config_; }
   /// Throws Error when the checkpoint holds none.

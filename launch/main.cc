@@ -90,11 +90,15 @@ CLI::Validator from(Int least) {
   return CLI::Validator(check, "");
 }
 
-void add_config_options(CLI::App& command, ConfigOptions& options) {
-  command.add_option("--config", options.file, "configuration in text format")->required();
-  command.add_option("--set", options.overrides, "override a field of the schema, path=value; repeatable")
+void add_overrides(CLI::App& command, std::vector<std::string>& overrides) {
+  command.add_option("--set", overrides, "override a field of the schema, path=value; repeatable")
       ->take_all()
       ->allow_extra_args(false);
+}
+
+void add_config_options(CLI::App& command, ConfigOptions& options) {
+  command.add_option("--config", options.file, "configuration in text format")->required();
+  add_overrides(command, options.overrides);
 }
 
 void add_train(CLI::App& app, Command& chosen, PhaseTimer& startup) {
@@ -118,8 +122,11 @@ void add_eval(CLI::App& app, Command& chosen) {
   auto options = std::make_shared<EvalOptions>();
   command.add_option("--checkpoint", options->checkpoint, "a step folder")->required();
   command.add_option("--data", options->prefixes, "prefixes of data sets")->required();
+  add_overrides(command, options->overrides);
   command.add_option("--length", options->length, "tokens of a window; default as in training")
       ->check(from<int64_t>(1));
+  command.add_flag("--diagnostics", options->diagnostics,
+                   "attention to the first token, gate scores, magnitudes and routing of every layer");
   command.add_flag("--json", options->json, "one JSON object on standard output");
   command.footer("Example: sluice eval --checkpoint runs/first/checkpoints/step_00000400 --data data/prose.heldout");
   command.callback([&chosen, options] {

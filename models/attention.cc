@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "kernels/attention.h"
 #include "kernels/elementwise.h"
 #include "kernels/gate.h"
 #include "kernels/gemm.h"
@@ -27,17 +26,6 @@ HeadShapes head_shapes(const StepContext& ctx, const ModelConfig& c, const Token
           c.head_dim()};
 }
 
-AttentionInput attention_input(const ModelConfig& config, const TokenBatch& batch, const AttentionSaved& saved) {
-  AttentionInput in;
-  in.q = saved.q.out;
-  in.k = saved.k.out;
-  in.v = saved.v.out;
-  in.query_offsets = in.key_offsets = batch.document_offsets;
-  in.query_positions = batch.positions;
-  in.scale = 1 / std::sqrt(static_cast<double>(config.head_dim()));
-  return in;
-}
-
 /// Appends the new keys and values to the cache and makes the attention read the whole of it.
 void extend_cache(StepContext& ctx, LayerCache& cache, const AttentionSaved& saved, AttentionInput& in) {
   const int64_t added = saved.k.out.dim(0);
@@ -52,9 +40,6 @@ void extend_cache(StepContext& ctx, LayerCache& cache, const AttentionSaved& sav
   in.key_offsets.as<int32_t>()[0] = 0;
   in.key_offsets.as<int32_t>()[1] = static_cast<int32_t>(total);
 }
-
-/// [tokens, heads, head_dim] as rows of heads.
-Tensor head_rows(Tensor t) { return t.reshaped({t.dim(0) * t.dim(1), t.dim(2)}); }
 
 /// What the output of each head goes through before its gate.
 Tensor head_output_forward(StepContext& ctx, const ModelConfig& config, Tensor weight, AttentionSaved& saved) {
@@ -85,6 +70,17 @@ void head_output_backward(StepContext& ctx, const ModelConfig& config, Tensor we
 
 }  // namespace
 
+AttentionInput attention_input(const ModelConfig& config, const TokenBatch& batch, const AttentionSaved& saved) {
+  AttentionInput in;
+  in.q = saved.q.out;
+  in.k = saved.k.out;
+  in.v = saved.v.out;
+  in.query_offsets = in.key_offsets = batch.document_offsets;
+  in.query_positions = batch.positions;
+  in.scale = 1 / std::sqrt(static_cast<double>(config.head_dim()));
+  return in;
+}
+
 void attention_layer_forward(StepContext& ctx, const ModelConfig& config, const AttentionTensors& p,
                              const RopeTables& rope, const TokenBatch& batch, Tensor own_x, Tensor residual, Tensor y,
                              AttentionSaved& saved, LayerCache* cache) {
@@ -100,7 +96,9 @@ void attention_layer_forward(StepContext& ctx, const ModelConfig& config, const 
   if (cache) extend_cache(ctx, *cache, saved, in);
   saved.out = ctx.saved.alloc("attention", x.dtype, h.query());
   saved.lse = ctx.saved.alloc("lse", x.dtype, {h.tokens, h.query_heads});
-  attention_forward(ctx.stream, in, saved.out, saved.lse);
+  const bool seen = ctx.probe && ctx.probe->sees_blocks();
+  saved.largest = seen ? ctx.saved.alloc("largest_logits", x.dtype, saved.lse.shape) : Tensor{};
+  attention_forward(ctx.stream, in, saved.out, saved.lse, saved.largest);
 
   const Tensor heads = head_output_forward(ctx, config, p.head_norm, saved);
   saved.gated =

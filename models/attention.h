@@ -1,5 +1,6 @@
 #pragma once
 
+#include "kernels/attention.h"
 #include "models/context.h"
 #include "models/gate.h"
 #include "models/head_projection.h"
@@ -13,10 +14,14 @@ namespace sluice {
 struct AttentionSaved {
   ProjectedHeads q, k, v;
   Tensor out, lse;   ///< of the attention; lse [tokens, query_heads]
+  Tensor largest;    ///< [tokens, query_heads], the largest logit of a query; only where a probe sees blocks
   Tensor head_rstd;  ///< [tokens * query_heads], where the output of heads is normed
   Tensor gated;      ///< what o_proj reads; `out` itself without a gate and another control
   GateSaved out_gate;
 };
+
+/// What the attention of a layer read.
+AttentionInput attention_input(const ModelConfig& config, const TokenBatch& batch, const AttentionSaved& saved);
 
 /// Grouped-query attention with QK-norm, RoPE and gates of queries, keys, values and outputs of heads (paper sections
 /// 2.1 to 2.6): y = residual + o_proj(gate(attention(x))). Heads are split over mesh.tp(), tokens of x and y too.

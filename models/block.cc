@@ -57,12 +57,18 @@ void forward(StepContext& ctx, const BlockContext& shared, int64_t layer, const 
   if (config.has_moe() && route_now) {
     route(ctx, config, layer, p.mlp, saved.mlp_in, shared.scale, *sums, saved.routing);
   }
-  add_output(ctx, mlp_output_path(config, p), saved.mlp_in, saved.middle, y, saved.mlp_path,
-             [&](Tensor residual, Tensor out) {
-               if (!config.has_moe()) return mlp_forward(ctx, p.mlp, saved.mlp_in, residual, out, saved.mlp);
-               moe_forward(ctx, p.mlp, saved.routing, saved.mlp_in, residual, out, saved.moe);
-             });
-  if (ctx.probe && route_now) ctx.probe->see("feed-forward", layer, y);
+  add_output(
+      ctx, mlp_output_path(config, p), saved.mlp_in, saved.middle, y, saved.mlp_path, [&](Tensor residual, Tensor out) {
+        if (!config.has_moe()) return mlp_forward(ctx, p.mlp, saved.mlp_in, residual, out, saved.mlp);
+        moe_forward(ctx, p.mlp, saved.routing, saved.mlp_in, residual, out, saved.moe);
+        if (has_shared_expert(config)) {
+          shared_expert_forward(ctx, p.shared_expert, p.shared_expert_gate, saved.mlp_in, out, saved.shared_expert);
+        }
+      });
+  if (ctx.probe && route_now) {
+    ctx.probe->see("feed-forward", layer, y);
+    if (ctx.probe->sees_blocks()) ctx.probe->see_block(ctx, layer, shared.batch, saved, y);
+  }
 }
 
 StepContext recomputing(StepContext& ctx) {
@@ -82,6 +88,10 @@ void backward(StepContext& ctx, const BlockContext& shared, int64_t layer, const
                     }
                     moe_backward(ctx, config, p.mlp, saved.routing, saved.mlp_in, d_out, shared.scale, saved.moe, dx,
                                  grads.mlp);
+                    if (has_shared_expert(config)) {
+                      shared_expert_backward(ctx, p.shared_expert, p.shared_expert_gate, saved.mlp_in, d_out,
+                                             saved.shared_expert, dx, grads.shared_expert, grads.shared_expert_gate);
+                    }
                   });
   rms_norm_backward(ctx.stream, d_normed, saved.middle, p.post_attention_norm, saved.mlp_rstd, d,
                     grads.post_attention_norm, true);

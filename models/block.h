@@ -3,6 +3,7 @@
 #include "models/attention.h"
 #include "models/mlp.h"
 #include "models/moe.h"
+#include "models/shared_expert.h"
 #include "models/sublayer_output.h"
 
 namespace sluice {
@@ -18,6 +19,7 @@ struct BlockSaved {
   Tensor mlp_rstd, mlp_in;  ///< [tokens], [tokens, hidden]
   MlpSaved mlp;
   MoeSaved moe;
+  SharedExpertSaved shared_expert;
   OutputPathSaved mlp_path;
 };
 

@@ -7,12 +7,22 @@
 
 namespace sluice {
 
-/// Sees the residual stream on its way through the model and the gradient on its way back; for verification.
+struct BlockSaved;
+struct StepContext;
+struct TokenBatch;
+
+/// Looks at what a model computes on its way; for verification and diagnostics.
 class Probe {
  public:
   virtual ~Probe() = default;
-  ///   x  [own tokens, hidden], after `what` of a layer (-1: before the first)
-  virtual void see(const char* what, int64_t layer, Tensor x) = 0;
+  /// The residual stream, and its gradient on the way back.
+  ///   what, layer  after what of which layer (-1: before the first)
+  ///   x            [own tokens, hidden]
+  virtual void see(const char*, int64_t, Tensor) {}
+  /// Whether it wants see_block.
+  virtual bool sees_blocks() const { return false; }
+  /// All that the forward pass of a layer's block has made; the last is its output, [own tokens, hidden].
+  virtual void see_block(StepContext&, int64_t, const TokenBatch&, const BlockSaved&, Tensor) {}
 };
 
 /// What a layer is handed beside its parameters and inputs.

@@ -1,7 +1,6 @@
 #include "models/gate.h"
 
 #include "kernels/bias.h"
-#include "kernels/gate.h"
 #include "kernels/gemm.h"
 
 namespace sluice {
@@ -49,6 +48,8 @@ double weight_of_head(const StepContext& ctx, Tensor logits) {
 
 Tensor flat_heads(Tensor t) { return t.reshaped({t.dim(0), t.shape.rank() == 3 ? t.dim(1) * t.dim(2) : t.dim(1)}); }
 
+Tensor head_rows(Tensor t) { return t.reshaped({t.dim(0) * t.dim(1), t.dim(2)}); }
+
 void InputGradient::add(Tensor dy, Tensor w) {
   linear_backward_input(s_, dy, w, dx_, begun_);
   begun_ = true;
@@ -59,6 +60,10 @@ const GateSpec* find_gate(const ModelConfig& config, GateSpec::Position position
     if (gate.position() == position) return &gate;
   }
   return nullptr;
+}
+
+GateScores gate_scores(const GateSpec& spec, const GateSaved& saved) {
+  return {shared(spec) ? saved.average : saved.logits, activations(spec).behind};
 }
 
 Tensor gate_layer_forward(StepContext& ctx, const GateSpec* spec, const GateTensors& p, Tensor x, Tensor y,

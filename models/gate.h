@@ -1,5 +1,6 @@
 #pragma once
 
+#include "kernels/gate.h"
 #include "models/context.h"
 #include "models/parameters.h"
 
@@ -7,6 +8,8 @@ namespace sluice {
 
 /// [tokens, heads, head_dim] or [tokens, heads] as a matrix, also of no tokens.
 Tensor flat_heads(Tensor t);
+/// [tokens, heads, head_dim] as rows of heads.
+Tensor head_rows(Tensor t);
 
 /// The gradient of a layer's input, from every map that reads it.
 class InputGradient {
@@ -33,6 +36,13 @@ struct GateSaved {
   Tensor logits;   ///< [tokens, heads, head_dim or 1]
   Tensor average;  ///< [tokens, 1, head_dim or 1], over the heads of all ranks of tp, where heads share their scores
 };
+
+/// What a gate applies: its scores are activation(logits).
+struct GateScores {
+  Tensor logits;
+  GateActivation activation;
+};
+GateScores gate_scores(const GateSpec& spec, const GateSaved& saved);
 
 /// A gate on heads [qiu2025 eq. 5] whose logits are a linear map of the layer's input, a constant, or both.
 ///   spec  null: no gate

@@ -13,9 +13,6 @@ const GateSpec* gate_before_norm(const HeadProjection& p) {
 }
 const GateSpec* gate_after_norm(const HeadProjection& p) { return p.gate && !gate_before_norm(p) ? p.gate : nullptr; }
 
-/// [tokens, heads, ...] as rows of heads.
-Tensor head_rows(Tensor t) { return t.reshaped({t.dim(0) * t.dim(1), t.dim(2)}); }
-
 }  // namespace
 
 HeadProjection query_projection(const ModelConfig& config, const AttentionTensors& p) {

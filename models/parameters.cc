@@ -54,6 +54,10 @@ std::vector<int64_t> global_shape(const ModelConfig& c, std::string_view name) {
     return {c.moe().num_experts(), 2 * c.moe().moe_intermediate_size(), hidden};
   }
   if (ends_with(name, "experts.down_proj")) return {c.moe().num_experts(), hidden, c.moe().moe_intermediate_size()};
+  const int64_t shared_width = c.moe().shared_expert_intermediate_size();
+  if (ends_with(name, "shared_expert.gate_up_proj.weight")) return {2 * shared_width, hidden};
+  if (ends_with(name, "shared_expert.down_proj.weight")) return {hidden, shared_width};
+  if (ends_with(name, "shared_expert_gate.weight")) return {1, hidden};
   if (ends_with(name, "mlp.gate_up_proj.weight")) return {2 * c.intermediate_size(), hidden};
   if (ends_with(name, "mlp.down_proj.weight")) return {hidden, c.intermediate_size()};
   if (const GateSpec* gate = gate_of(c, name)) {
@@ -137,7 +141,8 @@ Part cut_parameter(const MeshShape& mesh, const MeshPlace& at, const std::string
     return ends_with(name, "down_proj") ? part.cut(2, at.etp, mesh.etp) : part.cut_halves(at.etp, mesh.etp);
   }
   replicas = Replicas::kWorld;
-  const bool of_tokens = ends_with(name, "mlp.router.weight") || name.find(".gates.g5.") != std::string::npos;
+  const bool of_tokens = ends_with(name, "mlp.router.weight") || ends_with(name, "shared_expert_gate.weight") ||
+                         name.find(".gates.g5.") != std::string::npos;
   const bool of_heads = name.find(".gates.") != std::string::npos && !of_tokens;
   if (of_tokens || (global_shape.size() == 1 && !of_heads)) return part;
   replicas = Replicas::kDp;
@@ -145,8 +150,8 @@ Part cut_parameter(const MeshShape& mesh, const MeshPlace& at, const std::string
     if (mesh.kv_copies > 1) replicas = Replicas::kKeyValue;
     return part.cut(0, at.tp / mesh.kv_copies, mesh.tp / mesh.kv_copies);
   }
-  if (ends_with(name, "mlp.gate_up_proj.weight")) return part.cut_halves(at.tp, mesh.tp);
-  const bool row_parallel = ends_with(name, "o_proj.weight") || ends_with(name, "mlp.down_proj.weight");
+  if (ends_with(name, ".gate_up_proj.weight")) return part.cut_halves(at.tp, mesh.tp);
+  const bool row_parallel = ends_with(name, "o_proj.weight") || ends_with(name, ".down_proj.weight");
   return part.cut(row_parallel ? 1 : 0, at.tp, mesh.tp);
 }
 

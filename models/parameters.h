@@ -49,7 +49,9 @@ struct BlockTensors {
   Tensor attention_output_norm;  ///< [hidden], with sandwich_norm
   Tensor post_attention_norm;    ///< [hidden]
   MlpTensors mlp;
-  Tensor mlp_output_norm;  ///< [hidden], with sandwich_norm
+  MlpTensors shared_expert;   ///< a dense layer beside the experts, where configured
+  Tensor shared_expert_gate;  ///< [1, hidden]
+  Tensor mlp_output_norm;     ///< [hidden], with sandwich_norm
 };
 
 struct ModelTensors {
@@ -95,6 +97,11 @@ inline bool switches_keys(const ModelConfig& config) {
   return config.has_switch_head() && config.switch_head().of() == SwitchHead::KV;
 }
 
+/// Whether every token also goes through a dense layer beside its experts.
+inline bool has_shared_expert(const ModelConfig& config) {
+  return config.has_moe() && config.moe().shared_expert_intermediate_size() > 0;
+}
+
 /// Visits (name, tensor) of every tensor that the configuration has, in the order of parameter_records.
 template <class Model, class Visitor>
 void for_each_parameter(Model& model, const ModelConfig& config, const Visitor& visit) {
@@ -132,6 +139,11 @@ void for_each_parameter(Model& model, const ModelConfig& config, const Visitor& 
       }
       visit(layer + "mlp.experts.gate_up_proj", block.mlp.gate_up_proj);
       visit(layer + "mlp.experts.down_proj", block.mlp.down_proj);
+      if (has_shared_expert(config)) {
+        visit(layer + "mlp.shared_expert.gate_up_proj.weight", block.shared_expert.gate_up_proj);
+        visit(layer + "mlp.shared_expert.down_proj.weight", block.shared_expert.down_proj);
+        if (config.moe().shared_expert_gate()) visit(layer + "mlp.shared_expert_gate.weight", block.shared_expert_gate);
+      }
     } else {
       visit(layer + "mlp.gate_up_proj.weight", block.mlp.gate_up_proj);
       visit(layer + "mlp.down_proj.weight", block.mlp.down_proj);

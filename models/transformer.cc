@@ -10,6 +10,16 @@
 
 namespace sluice {
 
+namespace {
+
+Yarn yarn_of(const ModelConfig& config) {
+  if (!config.has_yarn()) return {};
+  const YarnConfig& yarn = config.yarn();
+  return {yarn.factor(), static_cast<double>(yarn.original_length()), yarn.beta_fast(), yarn.beta_slow()};
+}
+
+}  // namespace
+
 Transformer::Transformer(const ModelConfig& config, const TrainingConfig& training, DType dtype, int64_t max_positions,
                          Arena& state)
     : config_(config), recompute_(static_cast<size_t>(config.num_layers()), false) {
@@ -21,7 +31,7 @@ Transformer::Transformer(const ModelConfig& config, const TrainingConfig& traini
   }
   rope_.cosine = state.alloc("rope_cosine", dtype, {max_positions, config.head_dim() / 2});
   rope_.sine = state.alloc("rope_sine", dtype, {max_positions, config.head_dim() / 2});
-  rope_tables(config.rope_theta(), rope_.cosine, rope_.sine);
+  rope_tables(config.rope_theta(), yarn_of(config), rope_.cosine, rope_.sine);
 }
 
 Tensor Transformer::embed(StepContext& ctx, const ModelTensors& p, const TokenBatch& batch) const {

@@ -104,13 +104,15 @@ std::string apply_override(const std::string& override_text, TrainConfig& config
   }
 }
 
-std::string read_config(const std::string& file) {
+/// `asked_by` names the file in messages: the command line's, or an include.
+std::string read_config(const std::string& file, const std::string& asked_by) {
   std::ifstream in(file, std::ios::binary);
-  ENSURE(in, "--config ", file, ": cannot be read");
-  ENSURE(!std::filesystem::is_directory(file), "--config ", file, ": is a folder, not a file");
+  ENSURE(in, asked_by, ": cannot be read");
+  std::error_code error;
+  ENSURE(!std::filesystem::is_directory(file, error), asked_by, ": is a folder, not a file");
   std::stringstream text;
   text << in.rdbuf();
-  ENSURE(!in.bad(), "--config ", file, ": cannot be read");
+  ENSURE(!in.bad(), asked_by, ": cannot be read");
   return text.str();
 }
 
@@ -119,19 +121,27 @@ void add_problem(std::string& problems, const std::string& problem) {
   if (!problem.empty()) problems += (problems.empty() ? "" : "\n") + problem;
 }
 
-/// A file behind those that it includes, and so on. `within` has the files that led here.
-TrainConfig merge_file(const std::string& file, std::vector<std::string>& within, std::string& problems) {
+/// A file behind those that it includes, and so on; `within` has the files that led here.
+TrainConfig merge_file(const std::string& file, const std::string& asked_by, std::vector<std::string>& within,
+                       std::string& problems) {
   constexpr size_t kDeepest = 16;
   TrainConfig own, merged;
-  add_problem(problems, merge_text(read_config(file), file, own));
+  add_problem(problems, merge_text(read_config(file, asked_by), file, own));
   within.push_back(file);
   for (const std::string& name : own.include()) {
     const std::string path = (std::filesystem::path(file).parent_path() / name).lexically_normal().string();
-    ENSURE(std::find(within.begin(), within.end(), path) == within.end(), file, ": include \"", name,
-           "\" includes itself");
-    ENSURE(within.size() < kDeepest, file, ": include \"", name, "\" is more than ", kDeepest, " files deep");
-    ENSURE(std::filesystem::exists(path), file, ": include \"", name, "\": there is no file ", path);
-    merged.MergeFrom(merge_file(path, within, problems));
+    const std::string origin = concat(file, ": include \"", name, "\"");
+    if (std::find(within.begin(), within.end(), path) != within.end()) {
+      add_problem(problems, origin + " includes itself");
+    } else if (within.size() == kDeepest) {
+      add_problem(problems, concat(origin, " is more than ", kDeepest, " files deep"));
+    } else {
+      try {
+        merged.MergeFrom(merge_file(path, concat(origin, ": ", path), within, problems));
+      } catch (const Error& error) {
+        add_problem(problems, error.what());
+      }
+    }
   }
   within.pop_back();
   own.clear_include();
@@ -158,7 +168,8 @@ TrainConfig parse_config(const std::string& text, const std::string& origin,
 TrainConfig load_config(const std::string& file, const std::vector<std::string>& overrides) {
   std::vector<std::string> within;
   std::string problems;
-  const TrainConfig config = merge_file(std::filesystem::path(file).lexically_normal().string(), within, problems);
+  const TrainConfig config =
+      merge_file(std::filesystem::path(file).lexically_normal().string(), "--config " + file, within, problems);
   return with_overrides(config, problems, overrides);
 }
 

@@ -22,11 +22,12 @@ StepSums scratch_sums(StepContext& ctx, const ModelConfig& config) {
 
 EvaluationResult evaluate_set(Stream& s, const Mesh& mesh, const Transformer& transformer, const ModelTensors& weights,
                               const EvaluationData& data, int64_t windows_at_a_time, int64_t max_windows,
-                              ActivationMemory& memory) {
+                              ActivationMemory& memory, Probe* probe) {
   ProcessGroup& dp = mesh.dp();
   const int64_t windows = data.windows_read(max_windows);
   const int64_t rounds = (windows + windows_at_a_time * dp.size() - 1) / (windows_at_a_time * dp.size());
   StepContext ctx = memory.context(s, mesh);
+  ctx.probe = probe;
   const ArenaScope scope(ctx.scratch);
   StepSums sums = scratch_sums(ctx, transformer.config());
   Tensor totals = ctx.scratch.alloc("totals", DType::kF64, {2});

@@ -60,8 +60,8 @@ const StepResult& TrainStep::run(Stream& s, int64_t step, double lr, const LossS
   StepContext ctx = memory_.context(s, mesh_);
   ctx.expert_budget = expert_budget_;
   ctx.hooks = &hooks;
-  ctx.probe = probe_;
   for (int64_t i = 0; i < scale.micro_steps; ++i) {
+    ctx.probe = i < probed_micro_steps_ ? probe_ : nullptr;
     reducer_.begin_micro_step(i + 1 == scale.micro_steps);
     transformer_.train_micro_step(ctx, model_.weight_tensors, token_batch(next_batch()), scale, sums_, saved_,
                                   gradient_tensors_);

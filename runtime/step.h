@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <limits>
 #include <vector>
 
 #include "models/transformer.h"
@@ -44,8 +45,11 @@ class TrainStep {
   const StepResult& run(Stream& s, int64_t step, double lr, const LossScale& scale,
                         const std::function<const Batch&()>& next_batch);
 
-  /// Lets `probe` see the micro-steps; null: nobody.
-  void set_probe(Probe* probe) { probe_ = probe; }
+  /// Lets `probe` see the first `micro_steps` of each step; null: nobody.
+  void set_probe(Probe* probe, int64_t micro_steps = std::numeric_limits<int64_t>::max()) {
+    probe_ = probe;
+    probed_micro_steps_ = micro_steps;
+  }
   /// Tells `listener` too where the model is: before anything else happens at the beginning of a stage, and after all
   /// else at its end; null: nobody.
   void set_listener(StageHooks* listener) { listener_ = listener; }
@@ -101,6 +105,7 @@ class TrainStep {
   StepSums sums_;
   StepResult result_;
   Probe* probe_ = nullptr;
+  int64_t probed_micro_steps_ = 0;
   StageHooks* listener_ = nullptr;
 };
 

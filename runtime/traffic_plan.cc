@@ -60,7 +60,8 @@ class Planner {
   /// Tokens gathered before a split matrix and scattered after the next, forward and back.
   void tensor_parallel() {
     const int64_t one = tokens_ * model_.hidden_size() * element_ * (shape_.tp - 1);
-    const int64_t split_layers = model_.has_moe() ? 1 : 2;  // attention, dense feed-forward
+    // Attention, and a dense feed-forward layer or the shared expert.
+    const int64_t split_layers = model_.has_moe() && !has_shared_expert(model_) ? 1 : 2;
     const int64_t layers = split_layers * (model_.num_layers() + recomputed_);
     // Backward gathers the input again, and the gradient of the output.
     const int64_t gathers = layers + 2 * split_layers * model_.num_layers() + 2;  // and output layer, embedding

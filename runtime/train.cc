@@ -16,7 +16,9 @@
 #include "parallel/traffic.h"
 #include "runtime/config.h"
 #include "runtime/data/prefetcher.h"
+#include "runtime/diagnostics.h"
 #include "runtime/evaluate.h"
+#include "runtime/initial_weights.h"
 #include "runtime/metrics/audit_log.h"
 #include "runtime/metrics/metrics_sink.h"
 #include "runtime/run_data.h"
@@ -64,6 +66,7 @@ class TrainingRun {
         world_(mesh.world()),
         s_(s),
         startup_(startup),
+        diagnostics_(config_.model(), mesh, DiagnosticsProbe::Detail::kCheap),
         skips_(run_dir, world_.rank() == 0),
         step_observers_(observers()) {
     agree(world_, [&] {
@@ -75,6 +78,9 @@ class TrainingRun {
     model_ = std::make_unique<ModelState>(config_.model(), config_.optimizer().decay_embeddings(), dtype, mesh_.shape(),
                                           world_.rank());
     initialise_parameters(model_->records, static_cast<uint64_t>(training_.seed()), s_, model_->weights);
+    if (config_.has_initial_checkpoint()) {
+      agree(world_, [&] { load_initial_weights(config_.initial_checkpoint(), *model_); });
+    }
     transformer_ =
         std::make_unique<Transformer>(config_.model(), training_, dtype, training_.sequence_length(), model_->state);
     train_step_ = std::make_unique<TrainStep>(config_, *transformer_, *model_, mesh_, s_);
@@ -142,12 +148,14 @@ class TrainingRun {
     mesh_.observe(&step_observers_);
     const LossScale scale = loss_scale(step);
     const double lr = learning_rate(config_.optimizer(), training_.steps(), step);
+    train_step_->set_probe(logged(step) ? &diagnostics_ : nullptr, 1);
     const StepResult& result =
         train_step_->run(s_, step, lr, scale, [&]() -> const Batch& { return prefetcher.next(); });
     watch_.end_step();
     mesh_.observe(watch_.observer());
     watch_.compare_calls(world_);
     StepMetrics metrics = step_metrics(step, lr, scale, result, ms_since(start));
+    if (logged(step)) add_diagnostics(diagnostics_.finish(), metrics);
     if (step == 1) {
       startup_.mark("first step");
       if (world_.rank() == 0) std::fprintf(stderr, "start-up: %s\n", startup_.summary().c_str());
@@ -160,11 +168,15 @@ class TrainingRun {
     skips_.check();
   }
 
+  /// Whether a step is logged whatever it does.
+  bool logged(int64_t step) const {
+    return step == 1 || step % config_.logging().every() == 0 || step == training_.steps();
+  }
+
   void log(const StepMetrics& metrics) {
     const int64_t step = metrics.step;
     metrics_->step(metrics);
-    const bool regular = step == 1 || step % config_.logging().every() == 0 || step == training_.steps();
-    if (regular || metrics.skipped || !metrics.eval_loss.empty()) metrics_->log(metrics);
+    if (logged(step) || metrics.skipped || !metrics.eval_loss.empty()) metrics_->log(metrics);
   }
 
   StepMetrics step_metrics(int64_t step, double lr, const LossScale& scale, const StepResult& result,
@@ -248,6 +260,7 @@ class TrainingRun {
   std::unique_ptr<TrainStep> train_step_;
   std::unique_ptr<MetricsSink> metrics_;
   ActivationMemory evaluation_memory_;
+  DiagnosticsProbe diagnostics_;
   SkipGuard skips_;
   std::optional<std::string> last_save_;  // why the checkpoint at the end was not written; empty on most ranks
   double flops_per_token_ = 0, peak_flops_ = 0;

@@ -56,6 +56,7 @@ void check_tensor_parallel(ConfigReport& report, const TrainConfig& config) {
   }
   splits(report, "mesh.tp", tp, "model.vocab_size", m.vocab_size());
   if (!m.has_moe()) splits(report, "mesh.tp", tp, "model.intermediate_size", m.intermediate_size());
+  splits(report, "mesh.tp", tp, "model.moe.shared_expert_intermediate_size", m.moe().shared_expert_intermediate_size());
   const int64_t tokens = config.training().micro_batch_size() * config.training().sequence_length();
   splits(report, "mesh.tp", tp, "training.micro_batch_size * training.sequence_length", tokens);
 }
@@ -247,6 +248,13 @@ void validate_training(TrainConfig& config, int world_size, int cores_per_rank) 
   report.check(config.cpu().threads() >= 1 && config.cpu().threads() <= 1024, "cpu.threads=", config.cpu().threads(),
                " must be between 1 and 1024");
   report.collect([&] { parse_isa(config.cpu().isa()); });
+  report.check(config.evaluation().skip_first() >= 0, "evaluation.skip_first=", config.evaluation().skip_first(),
+               " must not be negative");
+  if (config.has_initial_checkpoint()) {
+    report.check(!config.initial_checkpoint().path().empty(), "initial_checkpoint.path is missing");
+    report.check(config.initial_checkpoint().load() == InitialCheckpoint::WEIGHTS,
+                 "initial_checkpoint.load=ALL is not built yet; use WEIGHTS");
+  }
   report.check(config.device() == TrainConfig::CPU, "device=CUDA: this build has no CUDA backend; use CPU");
   report.check(config.precision() != TrainConfig::BF16, "precision=BF16 needs device: CUDA; use F32");
   report.finish();

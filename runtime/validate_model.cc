@@ -1,5 +1,6 @@
 #include "runtime/validate_model.h"
 
+#include <cmath>
 #include <set>
 #include <string>
 
@@ -31,6 +32,9 @@ void check_parameter_count(ConfigReport& report, const ModelConfig& m) {
                                   {"model.moe.num_experts", m.moe().num_experts()},
                                   {"model.moe.moe_intermediate_size", m.moe().moe_intermediate_size()},
                                   hidden});
+    report.product(
+        "parameters",
+        {layers, {"model.moe.shared_expert_intermediate_size", m.moe().shared_expert_intermediate_size()}, hidden});
   } else {
     report.product("parameters", {layers, {"model.intermediate_size", m.intermediate_size()}, hidden});
   }
@@ -68,6 +72,15 @@ void check_gates(ConfigReport& report, const ModelConfig& m) {
   }
 }
 
+void check_yarn(ConfigReport& report, const YarnConfig& yarn) {
+  report.check(yarn.has_factor() && std::isfinite(yarn.factor()) && yarn.factor() >= 1,
+               "model.yarn.factor=", yarn.factor(), " must be 1 or more");
+  report.positive("model.yarn.original_length", yarn.has_original_length(), yarn.original_length());
+  report.above_zero("model.yarn.beta_slow", yarn.beta_slow());
+  report.check(yarn.beta_fast() > yarn.beta_slow(), "model.yarn.beta_fast=", yarn.beta_fast(),
+               " must be above model.yarn.beta_slow=", yarn.beta_slow());
+}
+
 void check_switch_head(ConfigReport& report, const ModelConfig& m) {
   const SwitchHead& pool = m.switch_head();
   const bool experts =
@@ -89,6 +102,12 @@ void check_moe(ConfigReport& report, const MoeConfig& moe) {
     report.check(moe.top_k() <= moe.num_experts(), "model.moe.top_k=", moe.top_k(),
                  " is more than model.moe.num_experts=", moe.num_experts());
   }
+  const int64_t shared_width = moe.shared_expert_intermediate_size();
+  report.check(shared_width >= 0 && shared_width <= ConfigReport::kLargestSize,
+               "model.moe.shared_expert_intermediate_size=", shared_width, " must be between 0 and ",
+               ConfigReport::kLargestSize);
+  report.check(shared_width > 0 || !moe.shared_expert_gate(),
+               "model.moe.shared_expert_gate needs model.moe.shared_expert_intermediate_size");
   report.not_negative("model.moe.balance_coef", moe.balance_coef());
   report.not_negative("model.moe.z_coef", moe.z_coef());
   report.not_negative("model.moe.selection_bias_rate", moe.selection_bias_rate());
@@ -121,6 +140,7 @@ void check_model(ConfigReport& report, const ModelConfig& m) {
   if (m.has_mup())
     report.positive("model.mup.base_hidden_size", m.mup().has_base_hidden_size(), m.mup().base_hidden_size());
   report.not_negative("model.residual_clip", m.residual_clip());
+  if (m.has_yarn()) check_yarn(report, m.yarn());
   if (m.has_switch_head()) check_switch_head(report, m);
   check_gates(report, m);
   check_parameter_count(report, m);

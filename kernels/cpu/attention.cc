@@ -109,7 +109,7 @@ void attend_tile(const AttentionGroup& g, const ForwardBlock<T>& b, T scale, int
 
 template <class T>
 void forward_block(const AttentionGroup& g, const AttentionInput& in, const ForwardBlock<T>& b, int64_t begin,
-                   int64_t rows, T* out, T* lse) {
+                   int64_t rows, T* out, T* lse, T* largest) {
   pack_rows(g, in.q.as<T>(), begin, rows, b.q);
   std::memset(b.out, 0, static_cast<size_t>(rows * g.padded) * sizeof(T));
   for (int64_t r = 0; r < rows; ++r) {
@@ -132,12 +132,13 @@ void forward_block(const AttentionGroup& g, const AttentionInput& in, const Forw
     const T share = T(1) / b.sum[r];
     for (int64_t i = 0; i < g.width; ++i) out[to * g.width + i] = b.out[r * g.padded + i] * share;
     lse[to] = b.most[r] + std::log(b.sum[r]);
+    if (largest) largest[to] = b.most[r];
   }
 }
 
 }  // namespace
 
-void attention_forward(Stream& s, const AttentionInput& in, Tensor out, Tensor lse) {
+void attention_forward(Stream& s, const AttentionInput& in, Tensor out, Tensor lse, Tensor largest) {
   const int64_t shares = s.pool->threads();
   dispatch_float(in.q.dtype, [&]<class T>() {
     parallel_for(s, shares, 1, [&](int64_t share, int64_t, int worker) {
@@ -146,7 +147,8 @@ void attention_forward(Stream& s, const AttentionInput& in, Tensor out, Tensor l
       for_groups<T>(in, [&](const AttentionGroup& g) {
         for (int64_t begin = 0; begin < g.rows; begin += kBlockRows) {
           if (turn++ % shares != share) continue;
-          forward_block(g, in, block, begin, smaller(kBlockRows, g.rows - begin), out.as<T>(), lse.as<T>());
+          forward_block(g, in, block, begin, smaller(kBlockRows, g.rows - begin), out.as<T>(), lse.as<T>(),
+                        largest ? largest.as<T>() : nullptr);
         }
       });
     });

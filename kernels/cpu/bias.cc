@@ -1,7 +1,5 @@
 #include "kernels/bias.h"
 
-#include <algorithm>
-
 #include "kernels/core/parallel_for.h"
 #include "kernels/cpu/simd.h"
 
@@ -32,7 +30,8 @@ void bias_backward(Stream& s, Tensor dy, Tensor dbias) {
   dispatch_float(dy.dtype, [&]<class T>() {
     parallel_for(s, (width + kColumns - 1) / kColumns, 1, [&](int64_t begin, int64_t end, int) {
       for (int64_t block = begin; block < end; ++block) {
-        const int64_t first = block * kColumns, columns = std::min(kColumns, width - first);
+        const int64_t first = block * kColumns, left = width - first;
+        const int64_t columns = left < kColumns ? left : kColumns;
         double sums[kColumns] = {};
         for (int64_t row = 0; row < rows; ++row) {
           const T* d = dy.as<T>() + row * width + first;

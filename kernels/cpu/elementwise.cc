@@ -48,6 +48,16 @@ void add(Stream& s, Tensor a, Tensor b, Tensor out) {
   });
 }
 
+void difference(Stream& s, Tensor a, Tensor b, Tensor out) {
+  dispatch_float(a.dtype, [&]<class T>() {
+    const T *x = a.as<T>(), *y = b.as<T>();
+    T* z = out.as<T>();
+    parallel_for(s, a.count(), kGrain, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) z[i] = x[i] - y[i];
+    });
+  });
+}
+
 void fill_zero(Stream& s, Tensor x) {
   char* bytes = static_cast<char*>(x.data);
   parallel_for(s, x.bytes(), kGrain, [&](int64_t begin, int64_t end, int) {

@@ -1,7 +1,5 @@
 #include "kernels/switch_heads.h"
 
-#include <algorithm>
-
 #include "kernels/core/parallel_for.h"
 #include "kernels/cpu/simd.h"
 
@@ -18,7 +16,7 @@ bool chosen(const T* z, int64_t experts, int64_t expert, int64_t top_k) {
 
 template <class T>
 void forward_head(const T* y, const T* z, T* out, int64_t experts, int64_t head_dim, int64_t top_k) {
-  std::fill(out, out + head_dim, T(0));
+  for (int64_t i = 0; i < head_dim; ++i) out[i] = 0;
   for (int64_t e = 0; e < experts; ++e, y += head_dim) {
     if (!chosen(z, experts, e, top_k)) continue;
     const T share = sigmoid(z[e]);
@@ -33,7 +31,7 @@ void backward_head(const T* dout, const T* y, const T* z, T* dy, T* dz, int64_t 
   for (int64_t e = 0; e < experts; ++e, y += head_dim, dy += head_dim) {
     if (!chosen(z, experts, e, top_k)) {
       dz[e] = 0;
-      std::fill(dy, dy + head_dim, T(0));
+      for (int64_t i = 0; i < head_dim; ++i) dy[i] = 0;
       continue;
     }
     const T share = sigmoid(z[e]);

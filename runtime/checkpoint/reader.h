@@ -19,6 +19,9 @@ class CheckpointReader {
 
   const Manifest& manifest() const { return manifest_; }
 
+  /// Whether anything of one kind is stored of a parameter.
+  bool has(const std::string& name, Piece::Kind kind) const { return pieces_.count({name, kind}) > 0; }
+
   /// Fills the parameter's range of a flat buffer (f32 or f64; converted if it was stored in the other) with what is
   /// stored of one kind. Throws Error when it is not there, has another shape, is incomplete or damaged.
   void read(const ParameterRecord& record, Piece::Kind kind, Tensor flat);

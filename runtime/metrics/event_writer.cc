@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <numeric>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -100,6 +101,26 @@ void EventWriter::histogram(int64_t step, const std::string& tag, std::span<cons
   tensorboard::Summary::Value& entry = *event.mutable_summary()->add_value();
   entry.set_tag(tag);
   fill_histogram(finite, *entry.mutable_histo());
+  write(event, step);
+}
+
+void EventWriter::histogram(int64_t step, const ScoreHistogram& scores) {
+  const double count = std::accumulate(scores.counts.begin(), scores.counts.end(), 0.0);
+  if (count == 0) return;
+  tensorboard::Event event;
+  tensorboard::Summary::Value& entry = *event.mutable_summary()->add_value();
+  entry.set_tag(scores.tag);
+  tensorboard::Histogram& histogram = *entry.mutable_histo();
+  for (size_t i = 0; i < scores.counts.size(); ++i) {
+    const double end = static_cast<double>(i + 1) / static_cast<double>(scores.counts.size());
+    histogram.add_bucket_limit(i + 1 == scores.counts.size() ? std::max(end, scores.largest) : end);
+    histogram.add_bucket(scores.counts[i]);
+  }
+  histogram.set_min(scores.smallest);
+  histogram.set_max(scores.largest);
+  histogram.set_num(count);
+  histogram.set_sum(scores.sum);
+  histogram.set_sum_squares(scores.sum_squares);
   write(event, step);
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "runtime/files/append_file.h"
+#include "runtime/metrics/step_metrics.h"
 
 namespace sluice {
 
@@ -28,6 +29,8 @@ class EventWriter {
   void scalars(int64_t step, const Scalars& values);
   /// Histogram of the finite values, in 30 equal buckets from the smallest to the largest. None: nothing is written.
   void histogram(int64_t step, const std::string& tag, std::span<const double> values);
+  /// Histogram of scores that are already in bins. Nothing counted: nothing is written.
+  void histogram(int64_t step, const ScoreHistogram& scores);
   /// A text (Markdown) for the Text tab.
   void text(int64_t step, const std::string& tag, const std::string& markdown);
 

@@ -46,6 +46,7 @@ void MetricsSink::log(const StepMetrics& metrics) {
   for_each_layer_array(metrics.layers, [&](const char* name, const std::vector<double>& values) {
     events_->histogram(metrics.step, fmt::format("layers/{}", name), values);
   });
+  for (const ScoreHistogram& scores : metrics.gate_scores) events_->histogram(metrics.step, scores);
 }
 
 }  // namespace sluice

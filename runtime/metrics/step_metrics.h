@@ -18,6 +18,15 @@ struct LayerMetrics {
   std::vector<double> grad_norm;
   std::vector<double> update_rms;
   std::vector<double> attention_logit_max;
+  /// Of gates beside gate_mean, which is that of the configuration's first: gate_std, gate_below_0.1, gate_mean.G2 ...
+  std::map<std::string, std::vector<double>> gates;
+};
+
+/// Gate scores of a layer in equal bins from 0 to 1; what lies outside is in the outer.
+struct ScoreHistogram {
+  std::string tag;             ///< gate_scores/G1/layer_03
+  std::vector<double> counts;  ///< of the bins
+  double smallest = 0, largest = 0, sum = 0, sum_squares = 0;
 };
 
 /// One logged step. Losses are nats a token.
@@ -37,6 +46,7 @@ struct StepMetrics {
   std::optional<double> communication_ms;   ///< that rank 0 spent inside collective calls, waiting for others included
   std::map<std::string, double> eval_loss;  ///< by data set; empty when the step did not evaluate
   LayerMetrics layers;
+  std::vector<ScoreHistogram> gate_scores;  ///< for TensorBoard
 };
 
 /// Calls visit(name, values) for every array of `layers` that is not empty, under its name in metrics.jsonl.
@@ -53,6 +63,7 @@ void for_each_layer_array(const LayerMetrics& layers, Visit&& visit) {
   offer("grad_norm", layers.grad_norm);
   offer("update_rms", layers.update_rms);
   offer("attention_logit_max", layers.attention_logit_max);
+  for (const auto& [name, values] : layers.gates) offer(name.c_str(), values);
 }
 
 /// Calls visit(name, value) for every scalar that applies, in the order of metrics.jsonl; tokens and step are not

@@ -16,12 +16,14 @@ fi
 shapes=("$@")
 [[ $# -gt 0 ]] || shapes=(quickstart layer)
 results=$(mktemp)
-trap 'rm -f "$results"' EXIT
+trap 'rm -f "$results" "$results.err"' EXIT
 
 # speed ARGUMENTS...: tokens/s.
 speed() {
-  "$sluice" bench step --json --set cpu.threads=1 "$@" 2>/dev/null |
-    sed -E 's/.*"tokens_per_s_median":([0-9.]+).*/\1/'
+  local json
+  json=$("$sluice" bench step --json --set cpu.threads=1 "$@")
+  [[ $json =~ \"tokens_per_s_median\":([0-9.]+) ]] || { echo "gate_cost.sh: no speed in: $json" >&2; return 1; }
+  echo "${BASH_REMATCH[1]}"
 }
 
 for shape in "${shapes[@]}"; do
@@ -35,7 +37,8 @@ for shape in "${shapes[@]}"; do
     for gate in none ELEMENTWISE HEADWISE; do
       chosen=(--set model.gates=)
       [[ $gate == none ]] || chosen+=(--set "model.gates[0]={position: G1 granularity: $gate}")
-      echo "$shape $gate $(speed "${settings[@]}" "${chosen[@]}")" >> "$results"
+      tokens_per_s=$(speed "${settings[@]}" "${chosen[@]}" 2>"$results.err") || { cat "$results.err" >&2; exit 1; }
+      echo "$shape $gate $tokens_per_s" >> "$results"
     done
   done
 done

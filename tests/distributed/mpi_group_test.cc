@@ -50,6 +50,8 @@ TEST(MpiGroup, ReduceScatterAndAllGatherMakeAnAllReduce) {
 
 TEST(MpiGroup, AllToAllMovesUnevenRows) {
   for (int64_t n : {0, 1, 100'000}) check_all_to_all_moves_uneven_rows(*world, n);
+  // More pieces than a call to the kernel takes, and more than a slot tells the places of.
+  for (int64_t pieces : {200, 5000}) check_all_to_all_moves_uneven_rows(*world, 140'000, pieces);
 }
 
 TEST(MpiGroup, BroadcastSendAndReceive) { check_broadcast_send_and_receive(*world); }

@@ -1,5 +1,7 @@
 #include "kernels/rope.h"
 
+#include <cmath>
+
 #include "tests/kernels/kernel_fixture.h"
 #include "tests/reference/complex_step.h"
 #include "tests/reference/rope.h"
@@ -21,7 +23,7 @@ class Rope : public KernelTest {
 
 struct Tables {
   Tables(DType dtype, int64_t half) : cosine(dtype, {kMaxPositions, half}), sine(dtype, {kMaxPositions, half}) {
-    rope_tables(kBase, cosine, sine);
+    rope_tables(kBase, {}, cosine, sine);
   }
   TestTensor cosine, sine;
 };
@@ -78,6 +80,21 @@ TEST_P(Rope, RefusesPositionsOutsideTheTableAndShapesThatDoNotFit) {
   EXPECT_THROW(rope_forward(stream(), x, below, tables.cosine, tables.sine, y), Error);
   EXPECT_THROW(rope_forward(stream(), x, above, tables.cosine, tables.sine, y), Error);
   EXPECT_THROW(rope_backward(stream(), x, fine, narrow.cosine, narrow.sine, y), Error);
+}
+
+TEST(Yarn, SlowsThePlanesThatTurnSeldomAndScalesQueriesAndKeys) {
+  // Of a model with heads of 128 and base 1e6, from 32 768 positions to four times as many.
+  const Yarn yarn{4, 32768};
+  const std::vector<double> trained = rope_frequencies(1e6, 128), stretched = rope_frequencies(1e6, 128, yarn);
+  ASSERT_EQ(stretched.size(), 64u);
+  for (size_t i = 0; i < 64; ++i) {
+    EXPECT_NEAR(trained[i], std::pow(1e6, -static_cast<double>(i) / 64), 1e-16);
+    const double slowed = i <= 23 ? 0 : i >= 40 ? 1 : (static_cast<double>(i) - 23) / (40 - 23);
+    EXPECT_NEAR(stretched[i] / trained[i], 1 - slowed + slowed / 4, 1e-15) << i;
+  }
+  EXPECT_NEAR(rope_amplitude(yarn), 1.13863, 5e-6);
+  EXPECT_EQ(rope_amplitude({}), 1);
+  EXPECT_EQ(rope_frequencies(1e6, 128, Yarn{1, 32768}), trained) << "a factor of 1 changes nothing";
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, Rope, testing::ValuesIn(kernel_cases()), kernel_case_name);

@@ -70,8 +70,10 @@ std::string shown(uint16_t columns, const Body& body) {
     Progress progress(screen, 600);
     body(progress);
   }
-  const std::string text = read_some(terminal);
   ::close(screen);
+  // A terminal may hand on what was written in parts; behind the last it has an error.
+  std::string text, part;
+  while (!(part = read_some(terminal)).empty()) text += part;
   ::close(terminal);
   return text;
 }

@@ -4,6 +4,7 @@
 #include <set>
 #include <string>
 
+#include <google/protobuf/text_format.h>
 #include <google/protobuf/util/message_differencer.h>
 #include <gtest/gtest.h>
 
@@ -93,6 +94,7 @@ TEST(PaperPresets, DenseGatedRowsMatchTheirBaselines) {
   for (const char* row : {"v35", "v38", "v39"}) EXPECT_EQ(total(row), total("v33")) << row;
   EXPECT_EQ(total("v28"), total("v26"));
   EXPECT_EQ(total("v29"), total("v27"));
+  EXPECT_EQ(total("v42") - total("v28"), int64_t{28} * 2048 * 16 * 128);
   // The width that gives equal parameters, rounded up to a multiple of 128: at most that many columns too many.
   for (const auto& [gated, baseline] : {std::pair{"v27", "v26"}, {"v33", "v30"}}) {
     const ModelConfig model = preset(gated).model();
@@ -116,6 +118,12 @@ TEST(PaperPresets, HaveTheBatchesStepsAndLearningRatesOfTheirRows) {
     EXPECT_EQ(config.optimizer().lr(), run.lr) << row;
     EXPECT_EQ(config.optimizer().min_lr(), 3e-5) << row;
     EXPECT_EQ(config.optimizer().warmup_steps(), 1000) << row;
+    EXPECT_EQ(config.optimizer().beta1(), 0.9) << row;
+    EXPECT_EQ(config.optimizer().beta2(), 0.999) << row;
+    EXPECT_EQ(config.optimizer().weight_decay(), 0.01) << row;
+    if (config.model().has_moe()) {
+      EXPECT_EQ(config.model().moe().balance_scope(), MoeConfig::RUNNING) << row;
+    }
   };
   for (int row = 1; row <= 25; ++row) expect((row < 10 ? "v0" : "v") + std::to_string(row), {1024, 100'000, 2e-3});
   for (const char* row : {"v26", "v27", "v30", "v33", "v34"}) expect(row, {1024, 100'000, 4e-3});
@@ -123,6 +131,61 @@ TEST(PaperPresets, HaveTheBatchesStepsAndLearningRatesOfTheirRows) {
   for (const char* row : {"v28", "v29"}) expect(row, {2048, 417'000, 4.5e-3});
   for (const char* row : {"v36", "v38"}) expect(row, {4096, 59'600, 5.3e-3});
   for (const char* row : {"v37", "v39"}) expect(row, {4096, 59'600, 8e-3});
+}
+
+/// What a row changes of the attention and of the way to the residual, in text.
+std::string choices(const ModelConfig& model) {
+  ModelConfig only;
+  *only.mutable_gates() = model.gates();
+  if (model.has_switch_head()) *only.mutable_switch_head() = model.switch_head();
+  if (model.has_head_output()) only.set_head_output(model.head_output());
+  if (model.has_sandwich_norm()) only.set_sandwich_norm(model.sandwich_norm());
+  if (model.has_residual_clip()) only.set_residual_clip(model.residual_clip());
+  return only.ShortDebugString();
+}
+
+TEST(PaperPresets, HaveTheGatesAndControlsOfTheirRows) {
+  const std::string elementwise = "gates { position: G1 }";
+  std::map<std::string, std::string> rows_of_the_paper = {
+      {"v01", ""},
+      {"v02", ""},
+      {"v03", ""},
+      {"v04", ""},
+      {"v05", elementwise},
+      {"v06", "gates { position: G2 }"},
+      {"v07", "gates { position: G3 }"},
+      {"v08", "gates { position: G4 }"},
+      {"v09", "gates { position: G5 }"},
+      {"v10", "gates { position: G1 granularity: HEADWISE }"},
+      {"v11", "gates { position: G2 granularity: HEADWISE }"},
+      {"v12", "gates { position: G1 sharing: HEAD_SHARED }"},
+      {"v13", "gates { position: G2 sharing: HEAD_SHARED }"},
+      {"v14", "gates { position: G1 combine: ADD activation: SILU }"},
+      {"v15", "gates { position: G1 activation: SILU }"},
+      {"v16", "head_output: RMS_NORM"},
+      {"v17", "head_output: SILU"},
+      {"v18", "gates { position: G1 combine: ADD activation: IDENTITY }"},
+      {"v19", "gates { position: G1 input: INPUT_INDEPENDENT }"},
+      {"v20", "gates { position: G1 activation: NS_SIGMOID }"},
+      {"v21", "switch_head { of: KV num_experts: 8 top_k: 8 }"},
+      {"v22", "switch_head { of: KV num_experts: 4 top_k: 4 }"},
+      {"v23", "switch_head { of: V num_experts: 4 top_k: 4 }"},
+      {"v24", "switch_head { of: V num_experts: 8 top_k: 2 }"},
+      {"v25", "switch_head { of: V num_experts: 1 top_k: 1 }"},
+      {"v32", "sandwich_norm: true"},
+      {"v34", "gates { position: G1 granularity: HEADWISE }"},
+      {"v40", "residual_clip: 300"},
+      {"v41", "residual_clip: 100"},
+      {"v42", "gates { position: G1 activation: TWICE_SIGMOID initialisation: ZERO }"}};
+  for (const char* row : {"v27", "v29", "v33", "v35", "v38", "v39"}) rows_of_the_paper[row] = elementwise;
+  for (const char* row : {"v26", "v28", "v30", "v31", "v36", "v37"}) rows_of_the_paper[row] = "";
+  EXPECT_EQ(rows_of_the_paper.size(), 42u);
+  for (const auto& [row, text] : rows_of_the_paper) {
+    ModelConfig want;
+    ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &want)) << text;
+    EXPECT_EQ(choices(preset(row).model()), want.ShortDebugString()) << row;
+    EXPECT_EQ(choices(preset(row, "laptop/").model()), want.ShortDebugString()) << row;
+  }
 }
 
 /// The fields of one message that another has with other values, as paths.
@@ -171,7 +234,8 @@ TEST(PaperPresets, OfALaptopDifferOnlyInSizes) {
                                        "training.micro_batch_size",
                                        "training.global_batch_size",
                                        "optimizer.warmup_steps",
-                                       "checkpoint.every"};
+                                       "checkpoint.every",
+                                       "initial_checkpoint.path"};
   int seen = 0;
   for (const auto& [row, file] : rows()) {
     TrainConfig full = preset(row), small = preset(row, "laptop/");
@@ -183,7 +247,7 @@ TEST(PaperPresets, OfALaptopDifferOnlyInSizes) {
     EXPECT_LT(count_parameters(small.model()).total, 5'000'000) << file;
     ++seen;
   }
-  EXPECT_GE(seen, 41);
+  EXPECT_EQ(seen, 42);
 }
 
 TEST(PaperPresets, OfALaptopKeepTheProportionsOfTheirRow) {

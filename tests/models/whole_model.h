@@ -54,6 +54,15 @@ class WholeModel {
     transformer_.forward(ctx, model_.weight_tensors, token_batch(batch_), scale_, sums_, saved_);
     see(saved_);
   }
+  /// What a probe sees of a forward pass.
+  void show(Probe& probe) {
+    fill_zero(stream_, sums_.expert_counts);
+    StepContext ctx = memory_.context(stream_, mesh_);
+    ctx.probe = &probe;
+    const ArenaScope kept(ctx.kept), saved(ctx.saved);
+    transformer_.forward(ctx, model_.weight_tensors, token_batch(batch_), scale_, sums_, saved_);
+  }
+  const Mesh& mesh() const { return mesh_; }
   /// Logits of the first position.
   std::vector<double> first_logits() {
     std::vector<double> logits(static_cast<size_t>(config_.model().vocab_size()));

@@ -69,31 +69,37 @@ inline void check_reduce_scatter_and_all_gather_make_an_all_reduce(ProcessGroup&
   EXPECT_EQ(in, all) << each;
 }
 
-/// Rank r sends (r + d) % 3 * n rows of two to rank d, each holding {r, d}: half of them from the beginning of its
-/// rows, where the runs of all ranks lie in order, half from the end. What comes is laid out in one run a rank, last
-/// rank first.
-inline void check_all_to_all_moves_uneven_rows(ProcessGroup& group, int64_t n) {
-  const int size = group.size();
+/// Rank r sends (r + d) % 3 * n rows of two to rank d, in so many pieces that lie between those of other ranks: each
+/// row holds its number among them, and r and d. What comes is laid out in other pieces, last rank first.
+inline void check_all_to_all_moves_uneven_rows(ProcessGroup& group, int64_t n, int64_t pieces = 2) {
+  const int size = group.size(), rank = group.rank();
+  const auto row = [&](int64_t number, int from, int to, std::vector<float>& rows) {
+    rows.insert(rows.end(), {static_cast<float>(number), static_cast<float>(from * size + to)});
+  };
   std::vector<RowRun> send, receive;
   std::vector<float> in, want;
   int64_t sent = 0, received = 0;
-  for (int half = 0; half < 2; ++half) {
+  for (int64_t piece = 0; piece < pieces; ++piece) {
     for (int other = 0; other < size; ++other) {
-      const int64_t rows = (group.rank() + other) % 3 * n;
-      send.push_back({other, sent, rows});
-      sent += rows;
-      for (int64_t i = 0; i < rows; ++i) in.insert(in.end(), {float(group.rank()), float(other)});
+      const int64_t rows = (rank + other) % 3 * n, begin = rows * piece / pieces, end = rows * (piece + 1) / pieces;
+      send.push_back({other, sent, end - begin});
+      sent += end - begin;
+      for (int64_t i = begin; i < end; ++i) row(i, rank, other, in);
     }
   }
-  for (int other = size - 1; other >= 0; --other) {
-    const int64_t rows = 2 * ((group.rank() + other) % 3) * n;
-    receive.push_back({other, received, rows});
-    received += rows;
-    for (int64_t i = 0; i < rows; ++i) want.insert(want.end(), {float(other), float(group.rank())});
+  const int64_t pieces_received = pieces / 2 + 1;
+  for (int64_t piece = 0; piece < pieces_received; ++piece) {
+    for (int other = size - 1; other >= 0; --other) {
+      const int64_t rows = (rank + other) % 3 * n;
+      const int64_t begin = rows * piece / pieces_received, end = rows * (piece + 1) / pieces_received;
+      receive.push_back({other, received, end - begin});
+      received += end - begin;
+      for (int64_t i = begin; i < end; ++i) row(i, other, rank, want);
+    }
   }
   std::vector<float> out(want.size());
   group.all_to_all(view(in).reshaped({sent, 2}), send, view(out).reshaped({received, 2}), receive).wait();
-  EXPECT_EQ(out, want) << size << " ranks, " << n << " rows";
+  EXPECT_EQ(out, want) << size << " ranks, " << n << " rows in " << pieces << " pieces";
 }
 
 inline void check_broadcast_send_and_receive(ProcessGroup& group) {

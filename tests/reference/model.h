@@ -194,10 +194,23 @@ class Model {
   }
 
   Values feed_forward(const Values& x) {
-    if (c_.has_moe()) return to_residual(mixture(x), "mlp_output_norm.weight");
+    if (c_.has_moe()) return to_residual(plus(mixture(x), shared_expert(x)), "mlp_output_norm.weight");
     const Values activated =
         swiglu(linear(x, of_layer("mlp.gate_up_proj.weight")), {}, static_cast<size_t>(c_.intermediate_size()));
     return to_residual(linear(activated, of_layer("mlp.down_proj.weight")), "mlp_output_norm.weight");
+  }
+
+  /// Zeros without one.
+  Values shared_expert(const Values& x) const {
+    const int64_t width = c_.moe().shared_expert_intermediate_size();
+    if (width == 0) return Values(x.size());
+    const Values gate_up = linear(x, of_layer("mlp.shared_expert.gate_up_proj.weight"));
+    Values out =
+        linear(swiglu(gate_up, {}, static_cast<size_t>(width)), of_layer("mlp.shared_expert.down_proj.weight"));
+    if (!c_.moe().shared_expert_gate()) return out;
+    const Values logits = linear(x, of_layer("mlp.shared_expert_gate.weight"));
+    for (size_t i = 0; i < out.size(); ++i) out[i] *= sigmoid(logits[i / hidden()]);
+    return out;
   }
 
   Values mixture(const Values& x) {

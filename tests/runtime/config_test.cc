@@ -217,7 +217,7 @@ TEST(Include, FieldsOfAFileComeBehindThoseThatItIncludes) {
 TEST(Include, FilesThatAreMissingOrIncludeThemselvesAreNamed) {
   const TempFolder folder;
   const std::string lost = folder.write("lost.textproto", "include: \"no/such.textproto\"");
-  EXPECT_THAT(message_of([&] { load_config(lost, {}); }), HasSubstr("include \"no/such.textproto\": there is no file"));
+  EXPECT_THAT(message_of([&] { load_config(lost, {}); }), HasSubstr("no/such.textproto: cannot be read"));
   const std::string self = folder.write("a.textproto", "include: \"b.textproto\"");
   folder.write("b.textproto", "include: \"./a.textproto\"");
   EXPECT_THAT(message_of([&] { load_config(self, {}); }), HasSubstr("include \"./a.textproto\" includes itself"));

@@ -62,6 +62,10 @@ inline TrainConfig layout_config(const Layout& l, const std::vector<std::string>
     for (int i = 0; i < 5; ++i) overrides.push_back(concat("model.gates[", i, "]=", gates[i]));
     overrides.insert(overrides.end(), {"model.switch_head={of: KV num_experts: 3 top_k: 2}", "model.sandwich_norm=true",
                                        "model.residual_clip=0.8", "model.head_output=RMS_NORM"});
+    if (l.moe) {
+      overrides.push_back("model.moe.shared_expert_intermediate_size=8");
+      overrides.push_back("model.moe.shared_expert_gate=true");
+    }
   } else if (!l.gate.empty()) {
     overrides.push_back("model.gates[0]={position: G1 granularity: " + l.gate + "}");
   }

@@ -1,0 +1,287 @@
+#include "runtime/diagnostics.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include <fmt/format.h>
+
+#include "kernels/diagnostics.h"
+#include "kernels/elementwise.h"
+#include "kernels/reduce.h"
+#include "kernels/router.h"
+
+namespace sluice {
+namespace {
+
+constexpr int64_t kSinkSpan = 64;    // positions over which a head's sink is taken [gu2024]
+constexpr int64_t kSumsOfAHead = 4;  // of first_key_attention
+constexpr double kMassive = 100, kMassiveMedians = 1000;
+
+/// Sums over a layer's routing; the tokens of each expert follow.
+enum RoutingSum : int64_t { kEntropy, kRoutedTokens, kExpertCounts };
+
+/// Maxima of a layer; two of each gate follow.
+enum Maximum : int64_t { kLogit, kResidual, kMiddle, kAttentionOutput, kMlpOutput, kMassiveFlag, kGateExtremes };
+
+const GateSaved& gate_saved(const BlockSaved& block, GateSpec::Position position) {
+  switch (position) {
+    case GateSpec::G1:
+      return block.attention.out_gate;
+    case GateSpec::G2:
+      return block.attention.v.gate;
+    case GateSpec::G3:
+      return block.attention.k.gate;
+    case GateSpec::G4:
+      return block.attention.q.gate;
+    case GateSpec::G5:
+      break;
+  }
+  return block.attention_path.gate;
+}
+
+/// Whether a row of x [tokens, width] has an element above kMassive and kMassiveMedians medians of the row.
+template <class T>
+bool has_massive_row(Tensor x) {
+  const int64_t width = x.dim(1);
+  std::vector<T> magnitudes(static_cast<size_t>(width));
+  for (int64_t row = 0; row < x.dim(0); ++row) {
+    const T* values = x.as<T>() + row * width;
+    for (int64_t i = 0; i < width; ++i) magnitudes[static_cast<size_t>(i)] = std::abs(values[i]);
+    const double largest = static_cast<double>(*std::max_element(magnitudes.begin(), magnitudes.end()));
+    if (!(largest > kMassive)) continue;
+    const auto middle = magnitudes.begin() + static_cast<std::ptrdiff_t>(magnitudes.size() / 2);
+    std::nth_element(magnitudes.begin(), middle, magnitudes.end());
+    if (largest >= kMassiveMedians * static_cast<double>(*middle)) return true;
+  }
+  return false;
+}
+
+/// Raises `most` to x; NaN stays.
+void raise_to(double x, double& most) {
+  if (!(x <= most) && !std::isnan(most)) most = x;
+}
+
+double share(double part, double of) { return of > 0 ? part / of : 0; }
+
+GateDiagnostics gate_of(GateSpec::Position position, const double* sums, const double* extremes) {
+  GateDiagnostics gate;
+  gate.position = position;
+  const double count = gate.count = sums[kScoreCount];
+  gate.mean = share(sums[kScoreTotal], count);
+  gate.deviation = std::sqrt(std::max(0.0, share(sums[kScoreSquares], count) - gate.mean * gate.mean));
+  gate.largest = extremes[0];
+  gate.smallest = -extremes[1];
+  gate.below_tenth = share(sums[kScoresBelowTenth], count);
+  gate.below_half = share(sums[kScoresBelowHalf], count);
+  for (int64_t bin = 0; bin < kScoreBins; ++bin) {
+    gate.density.push_back(share(sums[kScoreHistogram + bin], count) * kScoreBins);
+  }
+  return gate;
+}
+
+MagnitudeDiagnostics magnitudes_of(const double* sums) {
+  const double count = sums[kMagnitudeCount];
+  return {share(sums[kMagnitudeTotal], count), share(sums[kBelowHundredth], count),
+          share(sums[kBelowThousandth], count)};
+}
+
+Tensor view(std::vector<double>& values) {
+  return {values.data(), DType::kF64, Device::kCpu, {static_cast<int64_t>(values.size())}};
+}
+
+}  // namespace
+
+double ModelDiagnostics::first_token_attention() const {
+  double sum = 0;
+  for (const LayerDiagnostics& layer : layers) sum += layer.first_token_attention;
+  return sum / static_cast<double>(layers.size());
+}
+
+double ModelDiagnostics::sink_rate(double threshold) const {
+  double sinks = 0, heads = 0;
+  for (const LayerDiagnostics& layer : layers) {
+    for (double sink : layer.head_sinks) sinks += sink > threshold, ++heads;
+  }
+  return share(sinks, heads);
+}
+
+double ModelDiagnostics::mean_largest_activation() const {
+  double sum = 0;
+  for (const LayerDiagnostics& layer : layers) sum += layer.residual_max;
+  return sum / static_cast<double>(layers.size());
+}
+
+void add_diagnostics(const ModelDiagnostics& diagnostics, StepMetrics& metrics) {
+  LayerMetrics& layers = metrics.layers;
+  for (size_t i = 0; i < diagnostics.layers.size(); ++i) {
+    const LayerDiagnostics& layer = diagnostics.layers[i];
+    layers.first_token_attention.push_back(layer.first_token_attention);
+    layers.max_activation.push_back(layer.residual_max);
+    layers.attention_logit_max.push_back(layer.attention_logit_max);
+    for (const GateDiagnostics& gate : layer.gates) {
+      const bool first = &gate == &layer.gates.front();
+      const std::string position = GateSpec::Position_Name(gate.position), suffix = first ? "" : "." + position;
+      (first ? layers.gate_mean : layers.gates["gate_mean" + suffix]).push_back(gate.mean);
+      layers.gates["gate_std" + suffix].push_back(gate.deviation);
+      layers.gates["gate_below_0.1" + suffix].push_back(gate.below_tenth);
+      ScoreHistogram& scores = metrics.gate_scores.emplace_back();
+      scores.tag = fmt::format("gate_scores/{}/layer_{:02}", position, i);
+      for (double density : gate.density) scores.counts.push_back(std::round(density * gate.count / kScoreBins));
+      scores.smallest = gate.smallest;
+      scores.largest = gate.largest;
+      scores.sum = gate.mean * gate.count;
+      scores.sum_squares = (gate.deviation * gate.deviation + gate.mean * gate.mean) * gate.count;
+    }
+  }
+}
+
+DiagnosticsProbe::DiagnosticsProbe(const ModelConfig& config, const Mesh& mesh, Detail detail, int64_t skip)
+    : config_(config),
+      mesh_(mesh),
+      detail_(detail),
+      skip_(skip),
+      gates_at_(config.num_attention_heads() * kSumsOfAHead),
+      magnitudes_at_(gates_at_ + config.gates_size() * kScoreSums),
+      routing_at_(magnitudes_at_ + 3 * kMagnitudeSums),
+      sums_a_layer_(routing_at_ + kExpertCounts + (config.has_moe() ? config.moe().num_experts() : 0)),
+      maxima_a_layer_(kGateExtremes + 2 * config.gates_size()),
+      sums_(static_cast<size_t>(config.num_layers() * sums_a_layer_)),
+      maxima_(static_cast<size_t>(config.num_layers() * maxima_a_layer_), -HUGE_VAL) {}
+
+Tensor DiagnosticsProbe::sums(int64_t layer, int64_t at, Shape shape) {
+  return {sums_.data() + layer * sums_a_layer_ + at, DType::kF64, Device::kCpu, shape};
+}
+
+void DiagnosticsProbe::raise(Stream& s, int64_t layer, int64_t which, Tensor x) {
+  if (x.count() == 0) return;
+  double largest = 0;
+  max_abs(s, x, {&largest, DType::kF64, Device::kCpu, {1}});
+  raise_to(largest, maxima_[static_cast<size_t>(layer * maxima_a_layer_ + which)]);
+}
+
+void DiagnosticsProbe::see_block(StepContext& ctx, int64_t layer, const TokenBatch& batch, const BlockSaved& block,
+                                 Tensor y) {
+  const AttentionSaved& attention = block.attention;
+  const int64_t heads = attention.lse.dim(1);
+  first_key_attention(ctx.stream, attention_input(config_, batch, attention), attention.lse, skip_, kSinkSpan,
+                      sums(layer, ctx.mesh.place().tp * heads * kSumsOfAHead, {heads, kSumsOfAHead}));
+  double& logit = maxima_[static_cast<size_t>(layer * maxima_a_layer_ + kLogit)];
+  dispatch_float(attention.largest.dtype, [&]<class T>() {
+    const T* largest = attention.largest.as<T>();
+    for (int64_t i = 0; i < attention.largest.count(); ++i) raise_to(static_cast<double>(largest[i]), logit);
+  });
+  see_gates(ctx.stream, layer, block);
+  raise(ctx.stream, layer, kResidual, y);
+  if (detail_ == Detail::kCheap) return;
+  see_magnitudes(ctx.stream, layer, attention);
+  see_residual(ctx, layer, block, y);
+  if (config_.has_moe()) see_routing(ctx.stream, layer, block.routing);
+}
+
+void DiagnosticsProbe::see_routing(Stream& s, int64_t layer, const Routing& routing) {
+  const int64_t experts = config_.moe().num_experts();
+  std::vector<double> prob_sums(static_cast<size_t>(experts)), moments(2);
+  router_sums(s, routing.probs, routing.lse, view(prob_sums), view(moments));
+  double* sums = sums_.data() + layer * sums_a_layer_ + routing_at_;
+  sums[kEntropy] += moments[1];
+  sums[kRoutedTokens] += static_cast<double>(routing.probs.dim(0));
+  const int32_t* chosen = routing.indices.as<int32_t>();
+  for (int64_t i = 0; i < routing.indices.count(); ++i) sums[kExpertCounts + chosen[i]] += 1;
+}
+
+void DiagnosticsProbe::see_gates(Stream& s, int64_t layer, const BlockSaved& block) {
+  for (int i = 0; i < config_.gates_size(); ++i) {
+    const GateSpec& spec = config_.gates(i);
+    const GateScores scores = gate_scores(spec, gate_saved(block, spec.position()));
+    double* extremes = maxima_.data() + layer * maxima_a_layer_ + kGateExtremes + 2 * i;
+    score_sums(s, scores.activation, scores.logits, sums(layer, gates_at_ + i * kScoreSums, {kScoreSums}),
+               {extremes, DType::kF64, Device::kCpu, {2}});
+  }
+}
+
+void DiagnosticsProbe::see_magnitudes(Stream& s, int64_t layer, const AttentionSaved& attention) {
+  const auto place = [&](int64_t which) {
+    return sums(layer, magnitudes_at_ + which * kMagnitudeSums, {kMagnitudeSums});
+  };
+  magnitude_sums(s, attention.out, 1, place(0));
+  magnitude_sums(s, attention.gated, 1, place(1));
+  if (!mean_gates_.empty()) magnitude_sums(s, attention.out, mean_gates_[static_cast<size_t>(layer)], place(2));
+}
+
+void DiagnosticsProbe::see_residual(StepContext& ctx, int64_t layer, const BlockSaved& block, Tensor y) {
+  const ArenaScope scope(ctx.scratch);
+  const Tensor added = ctx.scratch.alloc("added", y.dtype, y.shape);
+  raise(ctx.stream, layer, kMiddle, block.middle);
+  difference(ctx.stream, block.middle, block.input, added);
+  raise(ctx.stream, layer, kAttentionOutput, added);
+  difference(ctx.stream, y, block.middle, added);
+  raise(ctx.stream, layer, kMlpOutput, added);
+  const bool massive = y.dtype == DType::kF64 ? has_massive_row<double>(y) : has_massive_row<float>(y);
+  raise_to(massive ? 1 : 0, maxima_[static_cast<size_t>(layer * maxima_a_layer_ + kMassiveFlag)]);
+}
+
+void DiagnosticsProbe::set_mean_gates(const ModelDiagnostics& earlier) {
+  mean_gates_.clear();
+  for (const LayerDiagnostics& layer : earlier.layers) {
+    for (const GateDiagnostics& gate : layer.gates) {
+      if (gate.position == GateSpec::G1) mean_gates_.push_back(gate.mean);
+    }
+  }
+}
+
+double DiagnosticsProbe::copies(const GateSpec& gate) const {
+  const MeshShape& mesh = mesh_.shape();
+  if (gate.sharing() == GateSpec::HEAD_SHARED) return mesh.tp;
+  const bool of_key_value_heads = gate.position() == GateSpec::G2 || gate.position() == GateSpec::G3;
+  return of_key_value_heads ? mesh.kv_copies : 1;
+}
+
+LayerDiagnostics DiagnosticsProbe::layer(int64_t index) const {
+  const double* sums = sums_.data() + index * sums_a_layer_;
+  const double* maxima = maxima_.data() + index * maxima_a_layer_;
+  LayerDiagnostics layer;
+  double attention = 0, queries = 0;
+  for (int64_t head = 0; head < config_.num_attention_heads(); ++head) {
+    const double* of_head = sums + head * kSumsOfAHead;
+    attention += of_head[0];
+    queries += of_head[1];
+    layer.head_sinks.push_back(share(of_head[2], of_head[3]));
+  }
+  layer.first_token_attention = share(attention, queries);
+  layer.attention_logit_max = maxima[kLogit];
+  for (int i = 0; i < config_.gates_size(); ++i) {
+    layer.gates.push_back(
+        gate_of(config_.gates(i).position(), sums + gates_at_ + i * kScoreSums, maxima + kGateExtremes + 2 * i));
+  }
+  layer.residual_max = maxima[kResidual];
+  if (detail_ == Detail::kCheap) return layer;
+  layer.middle_max = maxima[kMiddle];
+  layer.attention_output_max = maxima[kAttentionOutput];
+  layer.mlp_output_max = maxima[kMlpOutput];
+  if (config_.has_moe()) {
+    const double *routing = sums + routing_at_, *counts = routing + kExpertCounts;
+    const int64_t experts = config_.moe().num_experts();
+    layer.router_entropy = share(routing[kEntropy], routing[kRoutedTokens]);
+    const double all = std::accumulate(counts, counts + experts, 0.0);
+    layer.expert_load_max_over_mean =
+        share(*std::max_element(counts, counts + experts) * static_cast<double>(experts), all);
+  }
+  layer.massive = maxima[kMassiveFlag] > 0;
+  layer.head_output = magnitudes_of(sums + magnitudes_at_);
+  layer.gated_output = magnitudes_of(sums + magnitudes_at_ + kMagnitudeSums);
+  layer.output_by_mean_gate = magnitudes_of(sums + magnitudes_at_ + 2 * kMagnitudeSums);
+  return layer;
+}
+
+ModelDiagnostics DiagnosticsProbe::finish() {
+  mesh_.world().all_reduce(view(sums_)).wait();
+  mesh_.world().all_reduce(view(maxima_), ReduceOp::kMax).wait();
+  ModelDiagnostics diagnostics;
+  for (int64_t i = 0; i < config_.num_layers(); ++i) diagnostics.layers.push_back(layer(i));
+  std::fill(sums_.begin(), sums_.end(), 0.0);
+  std::fill(maxima_.begin(), maxima_.end(), -HUGE_VAL);
+  return diagnostics;
+}
+
+}  // namespace sluice

@@ -1,0 +1,131 @@
+#include "kernels/diagnostics.h"
+
+#include <cmath>
+#include <numeric>
+
+#include <gmock/gmock.h>
+
+#include "tests/kernels/kernel_fixture.h"
+#include "tests/reference/activations.h"
+#include "tests/reference/attention.h"
+#include "tests/reference/complex_step.h"
+
+namespace sluice {
+namespace {
+
+using reference::test_data;
+
+class Diagnostics : public KernelTest {
+ protected:
+  TestTensor tensor(Shape shape, uint64_t seed) {
+    std::vector<double> values = test_data(shape.count(), seed);
+    for (double& value : values) value *= 3;
+    return TestTensor(dtype(), shape, values);
+  }
+  double close() const { return dtype() == DType::kF64 ? 1e-12 : 1e-5; }
+};
+
+/// Three documents of 7, 1 and 33 tokens, four query heads on two key heads.
+struct Documents {
+  const std::vector<int32_t> offsets = {0, 7, 8, 41};
+  std::vector<int32_t> positions;
+  static constexpr int64_t kTokens = 41, kHeads = 4, kKeyHeads = 2, kWidth = 6;
+
+  Documents() {
+    for (size_t d = 0; d + 1 < offsets.size(); ++d) {
+      for (int32_t i = offsets[d]; i < offsets[d + 1]; ++i) positions.push_back(i - offsets[d]);
+    }
+  }
+};
+
+TEST_P(Diagnostics, FirstKeyAttentionIsThatOfTheProbabilities) {
+  const Documents documents;
+  const TestTensor q = tensor({41, 4, 6}, 1), k = tensor({41, 2, 6}, 2), v = tensor({41, 2, 6}, 3);
+  const TestTensor offsets(documents.offsets), positions(documents.positions);
+  const TestTensor out(dtype(), {41, 4, 6}), lse(dtype(), {41, 4}), largest(dtype(), {41, 4});
+  const AttentionInput in{q, k, v, offsets, offsets, positions, 0.4};
+  attention_forward(stream(), in, out, lse, largest);
+  const TestTensor out_alone(dtype(), {41, 4, 6}), lse_alone(dtype(), {41, 4});
+  attention_forward(stream(), in, out_alone, lse_alone);
+  EXPECT_TRUE(out.same_bits(out_alone) && lse.same_bits(lse_alone)) << "the largest logit changes the rest";
+
+  const std::vector<double> queries = q.values(), keys = k.values(), most = largest.values();
+  for (const auto& [skip, span] : {std::pair{int64_t{0}, int64_t{64}}, {3, 5}}) {
+    const TestTensor sums(DType::kF64, {4, 4}, std::vector<double>(16, 1.0));
+    first_key_attention(stream(), in, lse, skip, span, sums);
+    const std::vector<double> got = sums.values();
+    for (int64_t head = 0; head < 4; ++head) {
+      double want[4] = {1, 1, 1, 1};  // what was there before
+      for (int64_t query = 0; query < 41; ++query) {
+        const int32_t position = documents.positions[static_cast<size_t>(query)];
+        std::vector<double> logits;
+        for (int64_t key = query - position; key <= query; ++key) {
+          const auto a = queries.begin() + (query * 4 + head) * 6, b = keys.begin() + (key * 2 + head / 2) * 6;
+          logits.push_back(0.4 * std::inner_product(a, a + 6, b, 0.0));
+        }
+        double sum = 0;
+        for (double logit : logits) sum += std::exp(logit);
+        const double probability = std::exp(logits[0]) / sum;
+        if (position >= skip) want[0] += probability, want[1] += 1;
+        if (position >= 1 && position <= span) want[2] += probability, want[3] += 1;
+        EXPECT_NEAR(most[static_cast<size_t>(query * 4 + head)], *std::max_element(logits.begin(), logits.end()),
+                    10 * close());
+      }
+      for (int64_t i = 0; i < 4; ++i) EXPECT_NEAR(got[static_cast<size_t>(head * 4 + i)], want[i], 41 * close()) << i;
+    }
+  }
+}
+
+TEST_P(Diagnostics, ScoreSumsCountScoresAndTheirBins) {
+  const std::vector<double> logits = {-30, -0.25, 0, 0.05, 0.099, 0.1, 0.5, 0.96, 1, 1.5, 30};
+  const TestTensor z(dtype(), {11}, logits);
+  const TestTensor sums(DType::kF64, {kScoreSums}, std::vector<double>(static_cast<size_t>(kScoreSums)));
+  const TestTensor extremes(DType::kF64, {2}, {-HUGE_VAL, -HUGE_VAL});
+  score_sums(stream(), GateActivation::kIdentity, z, sums, extremes);
+  const std::vector<double> got = sums.values();
+  EXPECT_EQ(got[kScoreCount], 11);
+  EXPECT_NEAR(got[kScoreTotal], std::accumulate(logits.begin(), logits.end(), 0.0), 1e-5);
+  EXPECT_EQ(got[kScoresBelowHalf], 6);
+  EXPECT_EQ(got[kScoreHistogram], 3) << "below 0.05, and what is below 0";
+  EXPECT_EQ(got[kScoreHistogram + kScoreBins - 1], 4) << "from 0.95, and what is above 1";
+  EXPECT_EQ(std::accumulate(got.begin() + kScoreHistogram, got.end(), 0.0), 11);
+  EXPECT_THAT(extremes.values(), testing::ElementsAre(30, 30));
+}
+
+TEST_P(Diagnostics, ScoreSumsOfEveryActivation) {
+  const TestTensor z = tensor({1000}, 5);
+  const auto total = [&](GateActivation activation) {
+    const TestTensor sums(DType::kF64, {kScoreSums}, std::vector<double>(static_cast<size_t>(kScoreSums)));
+    const TestTensor extremes(DType::kF64, {2}, {-HUGE_VAL, -HUGE_VAL});
+    score_sums(stream(), activation, z, sums, extremes);
+    return sums.values()[kScoreTotal];
+  };
+  double sigmoid = 0, silu = 0, identity = 0;
+  for (double value : z.values()) {
+    sigmoid += reference::sigmoid(value);
+    silu += reference::silu(value);
+    identity += value;
+  }
+  const double near = 1000 * close();
+  EXPECT_NEAR(total(GateActivation::kSigmoid), sigmoid, near);
+  EXPECT_NEAR(total(GateActivation::kSilu), silu, near);
+  EXPECT_NEAR(total(GateActivation::kNsSigmoid), 500 + 0.5 * sigmoid, near);
+  EXPECT_NEAR(total(GateActivation::kTwiceSigmoid), 2 * sigmoid, near);
+  EXPECT_NEAR(total(GateActivation::kIdentity), identity, near);
+}
+
+TEST_P(Diagnostics, MagnitudeSumsCountWhatIsSmall) {
+  const TestTensor x(dtype(), {6}, {0, -0.0005, 0.002, -0.5, 4, 0.03});
+  const TestTensor sums(DType::kF64, {kMagnitudeSums}, {1, 0, 0, 0});
+  magnitude_sums(stream(), x, 0.5, sums);
+  const std::vector<double> got = sums.values();
+  EXPECT_EQ(got[kMagnitudeCount], 7);
+  EXPECT_NEAR(got[kMagnitudeTotal], 0.5 * 4.5325, 1e-6);
+  EXPECT_EQ(got[kBelowHundredth], 3);
+  EXPECT_EQ(got[kBelowThousandth], 2);
+}
+
+INSTANTIATE_TEST_SUITE_P(Cpu, Diagnostics, testing::ValuesIn(kernel_cases()), kernel_case_name);
+
+}  // namespace
+}  // namespace sluice

@@ -1,0 +1,297 @@
+#include "runtime/diagnostics.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "kernels/diagnostics.h"
+#include "tests/models/whole_model.h"
+
+namespace sluice {
+namespace {
+
+constexpr double kClose = 1e-6;
+
+std::vector<double> values(Tensor t) { return {t.as<double>(), t.as<double>() + t.count()}; }
+
+double largest_magnitude(const std::vector<double>& x) {
+  double most = 0;
+  for (double value : x) most = std::max(most, std::abs(value));
+  return most;
+}
+
+double share_below(const std::vector<double>& x, double limit) {
+  const auto below = std::count_if(x.begin(), x.end(), [&](double value) { return std::abs(value) < limit; });
+  return static_cast<double>(below) / static_cast<double>(x.size());
+}
+
+double mean(const std::vector<double>& x) {
+  double sum = 0;
+  for (double value : x) sum += value;
+  return sum / static_cast<double>(x.size());
+}
+
+std::vector<double> magnitudes(std::vector<double> x) {
+  for (double& value : x) value = std::abs(value);
+  return x;
+}
+
+/// Attention probabilities of a layer by their definition, stored: probability(query, head, key of its document).
+class AttentionMatrix {
+ public:
+  AttentionMatrix(const ModelConfig& config, const AttentionSaved& saved, const Batch& batch)
+      : heads_(config.num_attention_heads()), rows_(batch.tokens.size() * static_cast<size_t>(heads_)) {
+    const int64_t width = config.head_dim(), kv_heads = config.num_key_value_heads();
+    const std::vector<double> q = values(saved.q.out), k = values(saved.k.out);
+    for (size_t query = 0; query < batch.tokens.size(); ++query) {
+      const int64_t first = static_cast<int64_t>(query) - batch.positions[query];
+      for (int64_t head = 0; head < heads_; ++head) {
+        std::vector<double>& row = rows_[query * static_cast<size_t>(heads_) + static_cast<size_t>(head)];
+        double sum = 0;
+        for (int64_t key = first; key <= static_cast<int64_t>(query); ++key) {
+          double logit = 0;
+          for (int64_t i = 0; i < width; ++i) {
+            logit += q[static_cast<size_t>((static_cast<int64_t>(query) * heads_ + head) * width + i)] *
+                     k[static_cast<size_t>((key * kv_heads + head / (heads_ / kv_heads)) * width + i)];
+          }
+          logit /= std::sqrt(static_cast<double>(width));
+          largest = std::max(largest, logit);
+          row.push_back(std::exp(logit));
+          sum += row.back();
+        }
+        for (double& probability : row) probability /= sum;
+      }
+    }
+  }
+  const std::vector<double>& row(size_t query, int64_t head) const {
+    return rows_[query * static_cast<size_t>(heads_) + static_cast<size_t>(head)];
+  }
+
+  double largest = -HUGE_VAL;  ///< logit
+
+ private:
+  int64_t heads_;
+  std::vector<std::vector<double>> rows_;
+};
+
+/// Compares what the probe makes of a layer with what follows from all that was computed.
+void expect_plain(const TrainConfig& config, const Batch& batch, const BlockSaved& block, const std::vector<double>& y,
+                  const LayerDiagnostics& layer, int64_t skip) {
+  const AttentionMatrix attention(config.model(), block.attention, batch);
+  std::vector<double> first, sinks;
+  for (int64_t head = 0; head < config.model().num_attention_heads(); ++head) {
+    std::vector<double> sink;
+    for (size_t query = 0; query < batch.tokens.size(); ++query) {
+      const double probability = attention.row(query, head).front();
+      if (batch.positions[query] >= skip) first.push_back(probability);
+      if (batch.positions[query] >= 1 && batch.positions[query] <= 64) sink.push_back(probability);
+    }
+    EXPECT_NEAR(layer.head_sinks[static_cast<size_t>(head)], mean(sink), kClose);
+  }
+  EXPECT_NEAR(layer.first_token_attention, mean(first), kClose);
+  EXPECT_NEAR(layer.attention_logit_max, attention.largest, kClose);
+
+  const std::vector<double> out = values(block.attention.out), gated = values(block.attention.gated);
+  EXPECT_NEAR(layer.head_output.mean, mean(magnitudes(out)), kClose);
+  EXPECT_NEAR(layer.gated_output.mean, mean(magnitudes(gated)), kClose);
+  EXPECT_EQ(layer.head_output.below_hundredth, share_below(out, 1e-2));
+  EXPECT_EQ(layer.gated_output.below_hundredth, share_below(gated, 1e-2));
+  EXPECT_EQ(layer.gated_output.below_thousandth, share_below(gated, 1e-3));
+
+  const std::vector<double> input = values(block.input), middle = values(block.middle);
+  std::vector<double> by_attention = middle, by_mlp = y;
+  for (size_t i = 0; i < y.size(); ++i) by_attention[i] -= input[i], by_mlp[i] -= middle[i];
+  EXPECT_NEAR(layer.attention_output_max, largest_magnitude(by_attention), kClose);
+  EXPECT_NEAR(layer.middle_max, largest_magnitude(middle), kClose);
+  EXPECT_NEAR(layer.mlp_output_max, largest_magnitude(by_mlp), kClose);
+  EXPECT_NEAR(layer.residual_max, largest_magnitude(y), kClose);
+}
+
+void expect_plain_scores(const GateSpec& spec, const std::vector<double>& logits, const GateDiagnostics& gate) {
+  std::vector<double> scores;
+  for (double z : logits) {
+    const double sigmoid = reference::sigmoid(z);
+    scores.push_back(spec.activation() == GateSpec::NS_SIGMOID ? 0.5 + 0.5 * sigmoid : sigmoid);
+  }
+  EXPECT_EQ(gate.position, spec.position());
+  EXPECT_NEAR(gate.mean, mean(scores), kClose);
+  double squares = 0;
+  for (double score : scores) squares += (score - mean(scores)) * (score - mean(scores));
+  EXPECT_NEAR(gate.deviation, std::sqrt(squares / static_cast<double>(scores.size())), kClose);
+  EXPECT_NEAR(gate.smallest, *std::min_element(scores.begin(), scores.end()), kClose);
+  EXPECT_NEAR(gate.largest, *std::max_element(scores.begin(), scores.end()), kClose);
+  EXPECT_EQ(gate.below_tenth, share_below(scores, 0.1));
+  EXPECT_EQ(gate.below_half, share_below(scores, 0.5));
+  ASSERT_EQ(gate.density.size(), static_cast<size_t>(kScoreBins));
+  double before = 0;
+  for (int64_t bin = 0; bin < kScoreBins; ++bin) {
+    const double until = share_below(scores, static_cast<double>(bin + 1) / kScoreBins);
+    EXPECT_NEAR(gate.density[static_cast<size_t>(bin)], (until - before) * kScoreBins, kClose) << bin;
+    before = until;
+  }
+}
+
+const std::vector<std::string> kTwoGates = {
+    "model.gates[0]={position: G1}", "model.gates[1]={position: G2 granularity: HEADWISE activation: NS_SIGMOID}"};
+
+TEST(Diagnostics, AreThoseOfAPlainImplementation) {
+  for (int64_t skip : {0, 2}) {
+    const TrainConfig config = tiny_config(kTwoGates);
+    WholeModel model(config);
+    DiagnosticsProbe probe(config.model(), model.mesh(), DiagnosticsProbe::Detail::kFull, skip);
+    model.show(probe);
+    probe.set_mean_gates(probe.finish());
+    model.show(probe);
+    const ModelDiagnostics diagnostics = probe.finish();
+    model.after_forward([&](const TransformerSaved& saved) {
+      for (size_t i = 0; i < saved.blocks.size(); ++i) {
+        const std::vector<double> y = values(i + 1 < saved.blocks.size() ? saved.blocks[i + 1].input : saved.last);
+        const LayerDiagnostics& layer = diagnostics.layers[i];
+        EXPECT_EQ(layer.head_sinks.size(), 4u);
+        const AttentionSaved& attention = saved.blocks[i].attention;
+        EXPECT_FALSE(attention.largest) << "of an earlier pass that a probe saw";
+        expect_plain(config, model.batch(), saved.blocks[i], y, layer, skip);
+        expect_plain_scores(config.model().gates(0), values(attention.out_gate.logits), layer.gates[0]);
+        expect_plain_scores(config.model().gates(1), values(attention.v.gate.logits), layer.gates[1]);
+        const std::vector<double> out = values(attention.out);
+        EXPECT_NEAR(layer.output_by_mean_gate.mean, mean(magnitudes(out)) * layer.gates[0].mean, kClose);
+        EXPECT_GT(layer.router_entropy, 0);
+        EXPECT_GE(layer.expert_load_max_over_mean, 1);
+      }
+    });
+  }
+}
+
+TEST(Diagnostics, AreTheSameOnEveryLayout) {
+  const auto diagnose = [](const std::vector<std::string>& layout, int ranks) {
+    std::vector<std::string> overrides = kTwoGates;
+    overrides.insert(overrides.end(), {"training.micro_batch_size=2", "model.moe.num_experts=6"});
+    overrides.push_back("model.vocab_size=36");
+    overrides.insert(overrides.end(), layout.begin(), layout.end());
+    const TrainConfig config = tiny_config(overrides, ranks);
+    ModelDiagnostics diagnostics;
+    run_ranks(ranks, [&](ProcessGroup& world) {
+      TinyRun run(config, world);
+      DiagnosticsProbe probe(config.model(), run.mesh(), DiagnosticsProbe::Detail::kFull);
+      run.step().set_probe(&probe);
+      run.run(1);
+      probe.set_mean_gates(probe.finish());
+      run.run(2);
+      const ModelDiagnostics of_rank = probe.finish();
+      if (world.rank() == 0) diagnostics = of_rank;
+    });
+    return diagnostics;
+  };
+  const ModelDiagnostics one = diagnose({"training.micro_batch_size=4"}, 1),
+                         four = diagnose({"mesh.dp=2", "mesh.tp=2", "mesh.ep=2"}, 4);
+  EXPECT_NEAR(four.first_token_attention(), one.first_token_attention(), 1e-12);
+  EXPECT_EQ(four.sink_rate(), one.sink_rate());
+  EXPECT_NEAR(four.mean_largest_activation(), one.mean_largest_activation(), 1e-12);
+  for (size_t i = 0; i < one.layers.size(); ++i) {
+    const LayerDiagnostics &a = four.layers[i], &b = one.layers[i];
+    EXPECT_NEAR(a.attention_logit_max, b.attention_logit_max, 1e-12);
+    EXPECT_NEAR(a.gates[0].mean, b.gates[0].mean, 1e-12);
+    EXPECT_EQ(a.gates[0].count, b.gates[0].count);
+    EXPECT_EQ(a.gates[1].count, b.gates[1].count);
+    EXPECT_NEAR(a.output_by_mean_gate.mean, b.output_by_mean_gate.mean, 1e-12);
+    EXPECT_EQ(a.massive, b.massive);
+    EXPECT_NEAR(a.gates[1].deviation, b.gates[1].deviation, 1e-12);
+    EXPECT_NEAR(a.gated_output.mean, b.gated_output.mean, 1e-12);
+    EXPECT_NEAR(a.attention_output_max, b.attention_output_max, 1e-12);
+    EXPECT_NEAR(a.router_entropy, b.router_entropy, 1e-12);
+    EXPECT_EQ(a.expert_load_max_over_mean, b.expert_load_max_over_mean);
+  }
+}
+
+TEST(Diagnostics, LeaveWhatIsComputedAsItIs) {
+  // Uneven routing: what the experts keep changes its size from step to step.
+  const TrainConfig config = tiny_config(
+      {"model.init_std=0.7", "mesh.dp=2", "mesh.ep=2", "training.micro_batch_size=1", "model.moe.num_experts=6"}, 2);
+  const auto losses = [&](bool looks) {
+    std::vector<double> of_steps;
+    run_ranks(2, [&](ProcessGroup& world) {
+      TinyRun run(config, world);
+      DiagnosticsProbe probe(config.model(), run.mesh(), DiagnosticsProbe::Detail::kCheap);
+      for (int64_t step = 1; step <= 6; ++step) {
+        run.step().set_probe(looks && step % 3 == 1 ? &probe : nullptr, 1);
+        const double loss = run.run(step).losses.loss;
+        if (world.rank() == 0) of_steps.push_back(loss);
+      }
+    });
+    return of_steps;
+  };
+  EXPECT_EQ(losses(true), losses(false));
+}
+
+TEST(Diagnostics, AreLoggedUnderTheirNames) {
+  const TrainConfig config = tiny_config(kTwoGates);
+  WholeModel model(config);
+  DiagnosticsProbe probe(config.model(), model.mesh(), DiagnosticsProbe::Detail::kCheap);
+  model.show(probe);
+  StepMetrics metrics;
+  const ModelDiagnostics diagnostics = probe.finish();
+  add_diagnostics(diagnostics, metrics);
+  std::set<std::string> names;
+  for_each_layer_array(metrics.layers, [&](const char* name, const std::vector<double>& values) {
+    EXPECT_EQ(values.size(), 2u) << name;
+    names.insert(name);
+  });
+  EXPECT_EQ(names, (std::set<std::string>{"gate_mean", "gate_std", "gate_below_0.1", "gate_mean.G2", "gate_std.G2",
+                                          "gate_below_0.1.G2", "first_token_attention", "max_activation",
+                                          "attention_logit_max"}));
+  EXPECT_EQ(metrics.layers.gate_mean[1], diagnostics.layers[1].gates[0].mean);
+  ASSERT_EQ(metrics.gate_scores.size(), 4u);
+  EXPECT_EQ(metrics.gate_scores[3].tag, "gate_scores/G2/layer_01");
+  double counted = 0;
+  for (double count : metrics.gate_scores[0].counts) counted += count;
+  EXPECT_EQ(counted, diagnostics.layers[0].gates[0].count);
+}
+
+TEST(Diagnostics, AMassiveActivationIsAThousandMediansOfItsToken) {
+  const TrainConfig config = tiny_config();
+  for (double planted : {90.0, 5000.0}) {
+    WholeModel model(config);
+    for (const ParameterRecord& r : model.records()) {
+      // The first channel of every token.
+      if (r.name != "model.embed_tokens.weight") continue;
+      for (int64_t i = 0; i < r.count; i += 16) model.weights()[r.flat_begin + i] = planted;
+    }
+    DiagnosticsProbe probe(config.model(), model.mesh(), DiagnosticsProbe::Detail::kFull);
+    model.show(probe);
+    EXPECT_EQ(probe.finish().layers[0].massive, planted > 100) << planted;
+  }
+}
+
+TEST(Diagnostics, OfUniformAttentionAreTheHarmonicMean) {
+  const TrainConfig config = tiny_config({"training.sequence_length=48"});
+  WholeModel model(config);
+  for (const ParameterRecord& r : model.records()) {
+    if (r.name.find("q_proj") == std::string::npos) continue;
+    std::fill(model.weights() + r.flat_begin, model.weights() + r.flat_begin + r.count, 0.0);
+  }
+  DiagnosticsProbe probe(config.model(), model.mesh(), DiagnosticsProbe::Detail::kCheap);
+  model.show(probe);
+  // A query at position i gives each of its i + 1 keys the same.
+  double harmonic = 0;
+  for (int32_t position : model.batch().positions) harmonic += 1.0 / (position + 1);
+  harmonic /= static_cast<double>(model.batch().positions.size());
+  for (const LayerDiagnostics& layer : probe.finish().layers) {
+    EXPECT_NEAR(layer.first_token_attention, harmonic, 1e-12);
+    EXPECT_EQ(layer.attention_logit_max, 0);
+  }
+}
+
+TEST(Diagnostics, OfAFreshGateIsOneHalf) {
+  const TrainConfig config =
+      tiny_config({"model.hidden_size=256", "model.init_std=0.02", "training.sequence_length=64"});
+  WholeModel model(config);
+  DiagnosticsProbe probe(config.model(), model.mesh(), DiagnosticsProbe::Detail::kCheap);
+  model.show(probe);
+  for (const LayerDiagnostics& layer : probe.finish().layers) EXPECT_NEAR(layer.gates[0].mean, 0.5, 0.01);
+}
+
+}  // namespace
+}  // namespace sluice
