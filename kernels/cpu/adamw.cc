@@ -22,15 +22,23 @@ void adamw(Stream& s, const AdamW& op, Tensor weight, Tensor grad, Tensor m, Ten
     const T a1 = static_cast<T>(1 - op.beta1), a2 = static_cast<T>(1 - op.beta2);
     const T rate = static_cast<T>(op.lr / correction1), root = static_cast<T>(1 / std::sqrt(correction2));
     const T epsilon = static_cast<T>(op.epsilon), decay = static_cast<T>(op.lr * op.weight_decay);
+    constexpr int64_t kAtATime = 64;
     parallel_for(s, weight.count(), 4096, [&](int64_t begin, int64_t end, int) {
-      for (int64_t i = begin; i < end; ++i) {
-        const T gi = factor * g[i];
-        const T mi = multiply_add(b1, first[i], a1 * gi);
-        const T vi = multiply_add(b2, second[i], a2 * gi * gi);
-        first[i] = mi;
-        second[i] = vi;
-        const T denominator = multiply_add(std::sqrt(vi), root, epsilon);
-        w[i] -= multiply_add(decay, w[i], rate * mi / denominator);
+      for (int64_t block = begin; block < end; block += kAtATime) {
+        fetch_ahead(g + block, kAtATime);
+        fetch_ahead(first + block, kAtATime);
+        fetch_ahead(second + block, kAtATime);
+        fetch_ahead(w + block, kAtATime);
+        const int64_t block_end = end - block < kAtATime ? end : block + kAtATime;
+        for (int64_t i = block; i < block_end; ++i) {
+          const T gi = factor * g[i];
+          const T mi = multiply_add(b1, first[i], a1 * gi);
+          const T vi = multiply_add(b2, second[i], a2 * gi * gi);
+          first[i] = mi;
+          second[i] = vi;
+          const T denominator = multiply_add(std::sqrt(vi), root, epsilon);
+          w[i] -= multiply_add(decay, w[i], rate * mi / denominator);
+        }
       }
     });
   });

@@ -12,8 +12,8 @@ void gemm(Stream& s, Transpose a_transpose, Transpose b_transpose, Tensor a, Ten
     // Rows of c are split: a worker's part is a product of its own.
     parallel_for(s, m, 16, [&](int64_t begin, int64_t end, int worker) {
       const T* rows = a.as<T>() + (ta ? begin : begin * k);
-      multiply(s.pool->workspace(worker), ta, tb, end - begin, n, k, rows, ta ? m : k, b.as<T>(), tb ? k : n,
-               accumulate, c.as<T>() + begin * n, n);
+      multiply<T>(s.pool->workspace(worker), {ta, tb, end - begin, n, k, rows, ta ? m : k, b.as<T>(), tb ? k : n,
+                                              accumulate, c.as<T>() + begin * n, n});
     });
   });
 }

@@ -1,14 +1,13 @@
 #pragma once
 
-#include <cstdint>
+#include "kernels/cpu/product.h"
 
 namespace sluice::cpu::SLUICE_CPU_NAMESPACE {
 
-/// Our own f32 product for this instruction set: row-major c [m, n] = op(a) op(b) + (accumulate ? c : 0) with leading
-/// dimensions, on the calling thread. The sum over k of an element is made in one order, whatever m and n are.
-/// `workspace` holds ThreadPool::kWorkspaceBytes.
-void packed_gemm(void* workspace, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k, const float* a,
-                 int64_t lda, const float* b, int64_t ldb, bool accumulate, float* c, int64_t ldc);
+/// Our own f32 product for this instruction set, on the calling thread, of a sum over at least one k. The sum over k of
+/// an element is made in one order, whatever m and n are. `workspace` holds ThreadPool::kWorkspaceBytes; the operands
+/// that `next` reads first are fetched into the cache meanwhile, null: nothing is known of it.
+void packed_gemm(void* workspace, const Product<float>& product, const Product<float>* next);
 
 #if defined(__AVX512F__)
 constexpr bool kHasPackedGemm = true;

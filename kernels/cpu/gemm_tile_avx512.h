@@ -14,17 +14,37 @@ namespace sluice::cpu::SLUICE_CPU_NAMESPACE {
 constexpr int64_t kTileRows = 14;
 constexpr int64_t kTileColumns = 32;
 
-/// c [rows, 32] = a b + (accumulate ? c : 0), columns beyond the mask untouched.
-///   a [k][rows] packed, b [k][32] packed, c with ldc floats a row
-using TileKernel = void (*)(int64_t k, const float* a, const float* b, float* c, int64_t ldc, uint32_t column_mask,
-                            bool accumulate);
+/// Steps over k during which one line is fetched. More at once would take all line fill buffers, and the product would
+/// wait for its operands.
+constexpr int64_t kStepsALine = 3;
 
-// Row i of the tile: registers x = 2 i and y = 2 i + 1; t alternates so that a broadcast need not wait for a product.
+/// Lines fetched into the cache one after the other, the first at `at`, each `step` bytes behind the one before.
+struct Ahead {
+  const void* at;
+  int64_t step;
+  int64_t lines;
+};
+
+/// Rows of a: element (i, l) is first[i * row_stride + l * k_stride].
+struct TileRows {
+  const float* first;
+  int64_t row_stride, k_stride;
+};
+
+/// c [rows, 32] = a b + (accumulate ? c : 0), columns beyond the mask untouched.
+///   a      [rows, k]
+///   ahead  runs of together k / kStepsALine lines, and one of none at their end
+///   b      [k][32] packed
+///   c      with ldc floats a row
+using TileKernel = void (*)(const TileRows& a, int64_t k, const Ahead* ahead, const float* b, float* c, int64_t ldc,
+                            uint32_t column_mask, bool accumulate);
+
+// Row i of the tile: its value of a at an address from one of five pointers, rows 0, 3, 6, 9 and 12; registers x = 2 i
+// and y = 2 i + 1; t alternates so that a broadcast need not wait for a product.
 #define SLUICE_ROW_ZERO(x, y) \
   "vpxord %%zmm" #x ",%%zmm" #x ",%%zmm" #x "\n vpxord %%zmm" #y ",%%zmm" #y ",%%zmm" #y "\n"
-#define SLUICE_ROW_PREFETCH() "prefetcht0 (%[p])\n prefetcht0 64(%[p])\n add %[ldc], %[p]\n"
-#define SLUICE_ROW_STEP(offset, x, y, t)       \
-  "vbroadcastss " #offset "(%[a]), %%zmm" #t   \
+#define SLUICE_ROW_STEP(at, x, y, t)           \
+  "vbroadcastss " at ", %%zmm" #t              \
   "\n"                                         \
   "vfmadd231ps %%zmm28, %%zmm" #t ", %%zmm" #x \
   "\n"                                         \
@@ -36,53 +56,65 @@ using TileKernel = void (*)(int64_t k, const float* a, const float* b, float* c,
   "\n"                                       \
   "vaddps %%zmm31, %%zmm" #y ", %%zmm" #y    \
   "\n"                                       \
-  "add %[ldc], %[p]\n"
+  "add %[step], %[p]\n"
 #define SLUICE_ROW_STORE(x, y) \
   "vmovups %%zmm" #x           \
-  ", (%[c])%{%%k1%}\n"         \
+  ", (%[p])%{%%k1%}\n"         \
   "vmovups %%zmm" #y           \
-  ", 64(%[c])%{%%k2%}\n"       \
-  "add %[ldc], %[c]\n"
+  ", 64(%[p])%{%%k2%}\n"       \
+  "add %[step], %[p]\n"
 
 // F(ZERO), F(STEP), ... for the rows of a tile of each height.
-#define SLUICE_ROWS_1(F) F(0, 0, 1, 30)
-#define SLUICE_ROWS_2(F) SLUICE_ROWS_1(F) F(4, 2, 3, 31)
-#define SLUICE_ROWS_3(F) SLUICE_ROWS_2(F) F(8, 4, 5, 30)
-#define SLUICE_ROWS_4(F) SLUICE_ROWS_3(F) F(12, 6, 7, 31)
-#define SLUICE_ROWS_5(F) SLUICE_ROWS_4(F) F(16, 8, 9, 30)
-#define SLUICE_ROWS_6(F) SLUICE_ROWS_5(F) F(20, 10, 11, 31)
-#define SLUICE_ROWS_7(F) SLUICE_ROWS_6(F) F(24, 12, 13, 30)
-#define SLUICE_ROWS_8(F) SLUICE_ROWS_7(F) F(28, 14, 15, 31)
-#define SLUICE_ROWS_9(F) SLUICE_ROWS_8(F) F(32, 16, 17, 30)
-#define SLUICE_ROWS_10(F) SLUICE_ROWS_9(F) F(36, 18, 19, 31)
-#define SLUICE_ROWS_11(F) SLUICE_ROWS_10(F) F(40, 20, 21, 30)
-#define SLUICE_ROWS_12(F) SLUICE_ROWS_11(F) F(44, 22, 23, 31)
-#define SLUICE_ROWS_13(F) SLUICE_ROWS_12(F) F(48, 24, 25, 30)
-#define SLUICE_ROWS_14(F) SLUICE_ROWS_13(F) F(52, 26, 27, 31)
+#define SLUICE_ROWS_1(F) F("(%[a0])", 0, 1, 30)
+#define SLUICE_ROWS_2(F) SLUICE_ROWS_1(F) F("(%[a0],%[rs])", 2, 3, 31)
+#define SLUICE_ROWS_3(F) SLUICE_ROWS_2(F) F("(%[a0],%[rs],2)", 4, 5, 30)
+#define SLUICE_ROWS_4(F) SLUICE_ROWS_3(F) F("(%[a3])", 6, 7, 31)
+#define SLUICE_ROWS_5(F) SLUICE_ROWS_4(F) F("(%[a3],%[rs])", 8, 9, 30)
+#define SLUICE_ROWS_6(F) SLUICE_ROWS_5(F) F("(%[a3],%[rs],2)", 10, 11, 31)
+#define SLUICE_ROWS_7(F) SLUICE_ROWS_6(F) F("(%[a6])", 12, 13, 30)
+#define SLUICE_ROWS_8(F) SLUICE_ROWS_7(F) F("(%[a6],%[rs])", 14, 15, 31)
+#define SLUICE_ROWS_9(F) SLUICE_ROWS_8(F) F("(%[a6],%[rs],2)", 16, 17, 30)
+#define SLUICE_ROWS_10(F) SLUICE_ROWS_9(F) F("(%[a9])", 18, 19, 31)
+#define SLUICE_ROWS_11(F) SLUICE_ROWS_10(F) F("(%[a9],%[rs])", 20, 21, 30)
+#define SLUICE_ROWS_12(F) SLUICE_ROWS_11(F) F("(%[a9],%[rs],2)", 22, 23, 31)
+#define SLUICE_ROWS_13(F) SLUICE_ROWS_12(F) F("(%[a12])", 24, 25, 30)
+#define SLUICE_ROWS_14(F) SLUICE_ROWS_13(F) F("(%[a12],%[rs])", 26, 27, 31)
 
-#define SLUICE_ZERO(offset, x, y, t) SLUICE_ROW_ZERO(x, y)
-#define SLUICE_PREFETCH(offset, x, y, t) SLUICE_ROW_PREFETCH()
-#define SLUICE_STEP(offset, x, y, t) SLUICE_ROW_STEP(offset, x, y, t)
-#define SLUICE_ADD(offset, x, y, t) SLUICE_ROW_ADD(x, y)
-#define SLUICE_STORE(offset, x, y, t) SLUICE_ROW_STORE(x, y)
+#define SLUICE_ZERO(at, x, y, t) SLUICE_ROW_ZERO(x, y)
+#define SLUICE_STEP(at, x, y, t) SLUICE_ROW_STEP(at, x, y, t)
+#define SLUICE_ADD(at, x, y, t) SLUICE_ROW_ADD(x, y)
+#define SLUICE_STORE(at, x, y, t) SLUICE_ROW_STORE(x, y)
 
-#define SLUICE_TILE_KERNEL(rows)                                                                                                                                              \
-  inline void tile_kernel_##rows(int64_t k, const float* a, const float* b, float* c, int64_t ldc,                                                                            \
-                                 uint32_t column_mask, bool accumulate) {                                                                                                     \
-    const float* p = c;                                                                                                                                                       \
-    const int64_t add = accumulate, ldc_bytes = ldc * 4;                                                                                                                      \
-    asm volatile("kmovw %[mask], %%k1\n shr $16, %[mask]\n kmovw %[mask], %%k2\n" SLUICE_ROWS_##rows(SLUICE_PREFETCH) "mov %[c], %[p]\n" SLUICE_ROWS_##rows(SLUICE_ZERO)    \
-                 ".p2align 5\n"                                                                                      \
-                 "1:\n vmovups (%[b]), %%zmm28\n vmovups 64(%[b]), %%zmm29\n" SLUICE_ROWS_##rows(SLUICE_STEP)        \
-                 "add $4*" #rows ", %[a]\n add $128, %[b]\n dec %[k]\n jnz 1b\n"                                     \
-                 "test %[add], %[add]\n jz 2f\n" SLUICE_ROWS_##rows(SLUICE_ADD) "2:\n" SLUICE_ROWS_##rows(           \
-                     SLUICE_STORE)                                                                                   \
-                 : [k] "+r"(k), [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [p] "+r"(p), [mask] "+r"(column_mask)         \
-                 : [ldc] "r"(ldc_bytes), [add] "r"(add)                                                              \
-                 : "zmm0", "zmm1", "zmm2", "zmm3", "zmm4", "zmm5", "zmm6", "zmm7", "zmm8", "zmm9", "zmm10", "zmm11", \
-                   "zmm12", "zmm13", "zmm14", "zmm15", "zmm16", "zmm17", "zmm18", "zmm19", "zmm20", "zmm21",         \
-                   "zmm22", "zmm23", "zmm24", "zmm25", "zmm26", "zmm27", "zmm28", "zmm29", "zmm30", "zmm31", "k1",   \
-                   "k2", "cc", "memory"); \
+#define SLUICE_K_STEP(rows) \
+  "vmovups (%[b]), %%zmm28\n vmovups 64(%[b]), %%zmm29\n" SLUICE_ROWS_##rows(SLUICE_STEP)                         \
+      "add %[ks], %[a0]\n add %[ks], %[a3]\n add %[ks], %[a6]\n add %[ks], %[a9]\n add %[ks], %[a12]\n add $128, %[b]\n"
+
+#define SLUICE_TILE_KERNEL(rows)                                                                                      \
+  inline void tile_kernel_##rows(const TileRows& a, int64_t k, const Ahead* ahead, const float* b, float* c,          \
+                                 int64_t ldc, uint32_t column_mask, bool accumulate) {                                \
+    const int64_t rs = a.row_stride * 4, ks = a.k_stride * 4, ldc_bytes = ldc * 4, rest = k % kStepsALine;            \
+    const char *a0 = reinterpret_cast<const char*>(a.first), *a3 = a0 + 3 * rs, *a6 = a0 + 6 * rs, *a9 = a0 + 9 * rs, \
+               *a12 = a0 + 12 * rs;                                                                                   \
+    const uint32_t masks[2] = {column_mask & 0xffff, column_mask >> 16};                                              \
+    const int32_t add = accumulate;                                                                                   \
+    const char* p;                                                                                                    \
+    int64_t step, n;                                                                                                  \
+    asm volatile("kmovw %[mask0], %%k1\n kmovw %[mask1], %%k2\n" SLUICE_ROWS_##rows(SLUICE_ZERO) \
+                 "1:\n mov 16(%[ahead]), %[n]\n test %[n], %[n]\n jz 3f\n" \
+                 "mov (%[ahead]), %[p]\n mov 8(%[ahead]), %[step]\n add $24, %[ahead]\n" \
+                 ".p2align 5\n" \
+                 "2:\n" SLUICE_K_STEP(rows) SLUICE_K_STEP(rows) SLUICE_K_STEP(rows) \
+                 "prefetcht0 (%[p])\n add %[step], %[p]\n dec %[n]\n jnz 2b\n jmp 1b\n" \
+                 "3:\n mov %[rest], %[n]\n test %[n], %[n]\n jz 5f\n" \
+                 "4:\n" SLUICE_K_STEP(rows) "dec %[n]\n jnz 4b\n" \
+                 "5:\n mov %[c], %[p]\n mov %[ldc], %[step]\n cmpl $0, %[add]\n je 6f\n" SLUICE_ROWS_##rows(SLUICE_ADD) \
+                 "mov %[c], %[p]\n 6:\n" SLUICE_ROWS_##rows(SLUICE_STORE) \
+                 : [ahead] "+r"(ahead), [a0] "+r"(a0), [a3] "+r"(a3), [a6] "+r"(a6), [a9] "+r"(a9), [a12] "+r"(a12), [b] "+r"(b), [p] "=&r"(p), [step] "=&r"(step), [n] "=&r"(n) \
+                 : [rs] "r"(rs), [ks] "r"(ks), [ldc] "m"(ldc_bytes), [add] "m"(add), [rest] "m"(rest), [c] "m"(c), [mask0] "m"(masks[0]), [mask1] "m"(masks[1]) \
+                 : "zmm0", "zmm1", "zmm2", "zmm3", "zmm4", "zmm5", "zmm6", "zmm7", "zmm8", "zmm9", "zmm10", "zmm11",  \
+                   "zmm12", "zmm13", "zmm14", "zmm15", "zmm16", "zmm17", "zmm18", "zmm19", "zmm20", "zmm21",          \
+                   "zmm22", "zmm23", "zmm24", "zmm25", "zmm26", "zmm27", "zmm28", "zmm29", "zmm30", "zmm31", "k1",    \
+                   "k2", "cc", "memory");                    \
   }
 
 SLUICE_TILE_KERNEL(1)
@@ -104,37 +136,5 @@ SLUICE_TILE_KERNEL(14)
 inline constexpr TileKernel kTileKernels[kTileRows] = {
     tile_kernel_1, tile_kernel_2, tile_kernel_3,  tile_kernel_4,  tile_kernel_5,  tile_kernel_6,  tile_kernel_7,
     tile_kernel_8, tile_kernel_9, tile_kernel_10, tile_kernel_11, tile_kernel_12, tile_kernel_13, tile_kernel_14};
-
-/// Sixteen rows of sixteen floats become sixteen columns.
-inline void transpose_16x16(__m512 (&r)[16]) {
-  __m512 t[16];
-#pragma GCC unroll 8
-  for (int i = 0; i < 16; i += 2) {
-    t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
-    t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 16; i += 4) {
-    const auto pd = [](__m512 x) { return _mm512_castps_pd(x); };
-    r[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(pd(t[i]), pd(t[i + 2])));
-    r[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(pd(t[i]), pd(t[i + 2])));
-    r[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(pd(t[i + 1]), pd(t[i + 3])));
-    r[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(pd(t[i + 1]), pd(t[i + 3])));
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    t[i] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0x88);
-    t[i + 4] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0xdd);
-    t[i + 8] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0x88);
-    t[i + 12] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0xdd);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    r[i] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0x88);
-    r[i + 8] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0xdd);
-    r[i + 4] = _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0x88);
-    r[i + 12] = _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0xdd);
-  }
-}
 
 }  // namespace sluice::cpu::SLUICE_CPU_NAMESPACE

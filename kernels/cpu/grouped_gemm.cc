@@ -6,17 +6,39 @@
 namespace sluice::cpu::SLUICE_CPU_NAMESPACE {
 namespace {
 
-/// Calls body(workspace, expert, first row, rows) for the parts of the rows that each worker owns: rows are split
-/// evenly, so a worker's share does not depend on how unevenly the experts are chosen.
-template <class Body>
-void for_each_row_part(Stream& s, Tensor offsets, const Body& body) {
+/// Makes products one after the other, each knowing the next.
+template <class T>
+class ProductChain {
+ public:
+  explicit ProductChain(void* workspace) : workspace_(workspace) {}
+  void add(const Product<T>& product) {
+    if (waits_) multiply(workspace_, last_, &product);
+    last_ = product;
+    waits_ = true;
+  }
+  void finish() {
+    if (waits_) multiply(workspace_, last_);
+  }
+
+ private:
+  void* workspace_;
+  Product<T> last_ = {};
+  bool waits_ = false;
+};
+
+/// Makes product_of(expert, first row, rows) for the parts of the rows that each worker owns: rows are split evenly, so
+/// a worker's share does not depend on how unevenly the experts are chosen.
+template <class T, class ProductOf>
+void for_each_row_part(Stream& s, Tensor offsets, const ProductOf& product_of) {
   const int64_t* first = offsets.as<int64_t>();
   const int64_t experts = offsets.count() - 1;
   parallel_for(s, first[experts], 16, [&](int64_t begin, int64_t end, int worker) {
+    ProductChain<T> chain(s.pool->workspace(worker));
     for (int64_t e = 0; e < experts; ++e) {
       const int64_t from = first[e] > begin ? first[e] : begin, to = first[e + 1] < end ? first[e + 1] : end;
-      if (from < to) body(s.pool->workspace(worker), e, from, to - from);
+      if (from < to) chain.add(product_of(e, from, to - from));
     }
+    chain.finish();
   });
 }
 
@@ -25,9 +47,19 @@ void for_each_row_part(Stream& s, Tensor offsets, const Body& body) {
 void grouped_linear_forward(Stream& s, Tensor x, Tensor w, Tensor offsets, Tensor y) {
   const int64_t out = w.dim(1), in = w.dim(2);
   dispatch_float(x.dtype, [&]<class T>() {
-    for_each_row_part(s, offsets, [&](void* workspace, int64_t e, int64_t row, int64_t rows) {
-      multiply(workspace, false, true, rows, out, in, x.as<T>() + row * in, in, w.as<T>() + e * out * in, in, false,
-               y.as<T>() + row * out, out);
+    for_each_row_part<T>(s, offsets, [&](int64_t e, int64_t row, int64_t rows) -> Product<T> {
+      return {false,
+              true,
+              rows,
+              out,
+              in,
+              x.as<T>() + row * in,
+              in,
+              w.as<T>() + e * out * in,
+              in,
+              false,
+              y.as<T>() + row * out,
+              out};
     });
   });
 }
@@ -35,9 +67,19 @@ void grouped_linear_forward(Stream& s, Tensor x, Tensor w, Tensor offsets, Tenso
 void grouped_linear_backward_input(Stream& s, Tensor dy, Tensor w, Tensor offsets, Tensor dx) {
   const int64_t out = w.dim(1), in = w.dim(2);
   dispatch_float(dx.dtype, [&]<class T>() {
-    for_each_row_part(s, offsets, [&](void* workspace, int64_t e, int64_t row, int64_t rows) {
-      multiply(workspace, false, false, rows, in, out, dy.as<T>() + row * out, out, w.as<T>() + e * out * in, in, false,
-               dx.as<T>() + row * in, in);
+    for_each_row_part<T>(s, offsets, [&](int64_t e, int64_t row, int64_t rows) -> Product<T> {
+      return {false,
+              false,
+              rows,
+              in,
+              out,
+              dy.as<T>() + row * out,
+              out,
+              w.as<T>() + e * out * in,
+              in,
+              false,
+              dx.as<T>() + row * in,
+              in};
     });
   });
 }
@@ -47,11 +89,13 @@ void grouped_linear_backward_weight(Stream& s, Tensor dy, Tensor x, Tensor offse
   const int64_t* first = offsets.as<int64_t>();
   dispatch_float(dw.dtype, [&]<class T>() {
     parallel_for(s, experts, 1, [&](int64_t begin, int64_t end, int worker) {
+      ProductChain<T> chain(s.pool->workspace(worker));
       for (int64_t e = begin; e < end; ++e) {
         if (first[e] == first[e + 1]) continue;
-        multiply(s.pool->workspace(worker), true, false, out, in, first[e + 1] - first[e], dy.as<T>() + first[e] * out,
-                 out, x.as<T>() + first[e] * in, in, true, dw.as<T>() + e * out * in, in);
+        chain.add({true, false, out, in, first[e + 1] - first[e], dy.as<T>() + first[e] * out, out,
+                   x.as<T>() + first[e] * in, in, true, dw.as<T>() + e * out * in, in});
       }
+      chain.finish();
     });
   });
 }

@@ -7,21 +7,23 @@
 
 namespace sluice::cpu::SLUICE_CPU_NAMESPACE {
 
-/// Row-major c [m, n] = op(a) op(b) + (accumulate ? c : 0) on the calling thread: by our own kernel where this
-/// instruction set has one, else by OpenBLAS. `workspace` is the worker's.
+/// Makes a product on the calling thread: by our own kernel where this instruction set has one, else by OpenBLAS.
+/// `workspace` is the worker's; `next` the product that it makes afterwards, null: unknown.
 template <class T>
-void multiply(void* workspace, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k, const T* a,
-              int64_t lda, const T* b, int64_t ldb, bool accumulate, T* c, int64_t ldc) {
-  if (m == 0 || n == 0) return;
-  if (k == 0) {
-    for (int64_t i = 0; i < m && !accumulate; ++i) std::memset(c + i * ldc, 0, static_cast<size_t>(n) * sizeof(T));
+void multiply(void* workspace, const Product<T>& p, const Product<T>* next = nullptr) {
+  if (p.m == 0 || p.n == 0) return;
+  if (p.k == 0) {
+    for (int64_t i = 0; i < p.m && !p.accumulate; ++i) {
+      std::memset(p.c + i * p.ldc, 0, static_cast<size_t>(p.n) * sizeof(T));
+    }
     return;
   }
   if constexpr (sizeof(T) == 4 && kHasPackedGemm) {
-    packed_gemm(workspace, a_transposed, b_transposed, m, n, k, a, lda, b, ldb, accumulate, c, ldc);
+    packed_gemm(workspace, p, next);
   } else {
     use_one_blas_thread();
-    blas_gemm(a_transposed, b_transposed, m, n, k, a, lda, b, ldb, T(accumulate ? 1 : 0), c, ldc);
+    blas_gemm(p.a_transposed, p.b_transposed, p.m, p.n, p.k, p.a, p.lda, p.b, p.ldb, T(p.accumulate ? 1 : 0), p.c,
+              p.ldc);
   }
 }
 

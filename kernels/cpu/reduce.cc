@@ -15,8 +15,15 @@ constexpr int64_t kBlocksARound = ThreadPool::kWorkspaceBytes / static_cast<int6
 
 template <class T>
 double block_sum_squares(const T* x, int64_t n) {
+  constexpr int64_t kAtATime = 256;
   LaneSum<double> sum;
-  sum.add(n, [&](int64_t i) { return static_cast<double>(x[i]) * static_cast<double>(x[i]); });
+  for (int64_t first = 0; first < n; first += kAtATime) {
+    fetch_ahead(x + first, kAtATime);
+    sum.add(n - first < kAtATime ? n - first : kAtATime, [&](int64_t i) {
+      const double value = static_cast<double>(x[first + i]);
+      return value * value;
+    });
+  }
   return sum.total();
 }
 

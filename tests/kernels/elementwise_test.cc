@@ -46,6 +46,21 @@ TEST_P(Elementwise, FillZeroLeavesOnlyZeros) {
   }
 }
 
+TEST(Elementwise, FillZeroOfMoreThanCachesHoldLeavesOnlyZerosToo) {
+  // Neither end is where a cache line is.
+  const int64_t n = (int64_t{129} << 20) / 4 + 5;
+  std::vector<float> values(static_cast<size_t>(n) + 2, 1.0f);
+  ThreadPool pool(1);
+  for (Isa isa : {Isa::kPortable, best_isa()}) {
+    Stream s{Device::kCpu, isa, &pool};
+    std::fill(values.begin(), values.end(), 1.0f);
+    fill_zero(s, {values.data() + 1, DType::kF32, Device::kCpu, {n}});
+    EXPECT_EQ(values.front(), 1);
+    EXPECT_EQ(values.back(), 1);
+    EXPECT_EQ(std::count(values.begin(), values.end(), 0.0f), n);
+  }
+}
+
 TEST_P(Elementwise, ScaleMultipliesEveryElement) {
   for (int64_t n : kCounts) {
     const TestTensor x = tensor({n}, 1);

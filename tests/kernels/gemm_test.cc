@@ -16,8 +16,21 @@ using reference::test_data;
 
 std::vector<Product> products() {
   std::vector<Product> all;
-  const int64_t sizes[][3] = {{1, 1, 1},    {7, 1, 33},   {1, 7, 300},   {33, 33, 7},    {14, 32, 16}, {15, 33, 17},
-                              {64, 16, 40}, {28, 100, 1}, {170, 65, 48}, {13, 390, 260}, {1, 33, 520}};
+  const int64_t sizes[][3] = {{1, 1, 1},
+                              {7, 1, 33},
+                              {1, 7, 300},
+                              {33, 33, 7},
+                              {14, 32, 16},
+                              {15, 33, 17},
+                              {64, 16, 40},
+                              {28, 100, 1},
+                              {170, 65, 48},
+                              {13, 390, 260},
+                              {1, 33, 520},
+                              // Several blocks of every size, and rows of a that share places in the cache.
+                              {90, 270, 600},
+                              {20, 40, 1024},
+                              {1024, 20, 15}};
   for (const auto& [m, n, k] : sizes) {
     for (const bool a_transposed : {false, true}) {
       for (const bool b_transposed : {false, true}) all.push_back({a_transposed, b_transposed, m, n, k});
