@@ -17,6 +17,15 @@ namespace sluice {
 /// Throws Error on a shape or dtype mismatch.
 void first_key_attention(Stream& s, const AttentionInput& in, Tensor lse, int64_t skip, int64_t sink_span, Tensor sums);
 
+/// Attention among the first positions of each document, from lse: what first_key_attention sees of one key, of all.
+///   in    as attention_forward read it, queries and keys of the same tokens; v is not needed
+///   lse   [tokens, query_heads]  as it returned it
+///   map   [positions, positions] f64  in/out: row i, column j: sum over heads and documents of the probability that
+///         a query at position i gives the key at position j
+///   rows  [positions] f64             in/out: heads times documents that row i sums over
+/// Throws Error on a shape or dtype mismatch.
+void attention_map(Stream& s, const AttentionInput& in, Tensor lse, Tensor map, Tensor rows);
+
 /// Places in the sums of score_sums; the histogram has kScoreBins equal bins from 0 to 1, what lies outside in the
 /// outer.
 enum ScoreSum : int64_t {

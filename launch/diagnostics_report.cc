@@ -1,7 +1,5 @@
 #include "launch/diagnostics_report.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -23,20 +21,22 @@ nlohmann::ordered_json gate_json(const GateDiagnostics& gate) {
 nlohmann::ordered_json layer_json(const LayerDiagnostics& layer) {
   nlohmann::ordered_json gates = nlohmann::ordered_json::array();
   for (const GateDiagnostics& gate : layer.gates) gates.push_back(gate_json(gate));
-  return {{"first_token_attention", layer.first_token_attention},
-          {"head_sinks", layer.head_sinks},
-          {"attention_logit_max", layer.attention_logit_max},
-          {"gates", gates},
-          {"attention_output_max", layer.attention_output_max},
-          {"middle_max", layer.middle_max},
-          {"mlp_output_max", layer.mlp_output_max},
-          {"residual_max", layer.residual_max},
-          {"massive", layer.massive},
-          {"router_entropy", layer.router_entropy},
-          {"expert_load_max_over_mean", layer.expert_load_max_over_mean},
-          {"head_output", magnitudes(layer.head_output)},
-          {"gated_output", magnitudes(layer.gated_output)},
-          {"output_by_mean_gate", magnitudes(layer.output_by_mean_gate)}};
+  nlohmann::ordered_json out = {{"first_token_attention", layer.first_token_attention},
+                                {"head_sinks", layer.head_sinks},
+                                {"attention_logit_max", layer.attention_logit_max},
+                                {"gates", gates},
+                                {"attention_output_max", layer.attention_output_max},
+                                {"middle_max", layer.middle_max},
+                                {"mlp_output_max", layer.mlp_output_max},
+                                {"residual_max", layer.residual_max},
+                                {"massive", layer.massive},
+                                {"router_entropy", layer.router_entropy},
+                                {"expert_load_max_over_mean", layer.expert_load_max_over_mean},
+                                {"head_output", magnitudes(layer.head_output)},
+                                {"gated_output", magnitudes(layer.gated_output)},
+                                {"output_by_mean_gate", magnitudes(layer.output_by_mean_gate)}};
+  if (!layer.attention_map.empty()) out["attention_map"] = layer.attention_map;
+  return out;
 }
 
 void print_gates(const ModelDiagnostics& diagnostics) {
@@ -58,26 +58,31 @@ void print_diagnostics(const ModelDiagnostics& diagnostics) {
              "sinks", "logit", "attention", "middle", "ffn", "output", "massive", "|Y|", "|Y'|", "Y<1e-2", "Y'<1e-2");
   for (size_t i = 0; i < diagnostics.layers.size(); ++i) {
     const LayerDiagnostics& layer = diagnostics.layers[i];
-    const auto sinks =
-        std::count_if(layer.head_sinks.begin(), layer.head_sinks.end(), [](double s) { return s > 0.3; });
     fmt::print(
         "{:>5} {:>7.4f} {:>6} {:>7.2f} {:>9.3f} {:>9.3f} {:>9.3f} {:>9.3f} {:>7} {:>8.4f} {:>8.4f} {:>8.4f} {:>8.4f}\n",
-        i, layer.first_token_attention, sinks, layer.attention_logit_max, layer.attention_output_max, layer.middle_max,
-        layer.mlp_output_max, layer.residual_max, layer.massive ? "yes" : "no", layer.head_output.mean,
-        layer.gated_output.mean, layer.head_output.below_hundredth, layer.gated_output.below_hundredth);
+        i, layer.first_token_attention, layer.sinks(), layer.attention_logit_max, layer.attention_output_max,
+        layer.middle_max, layer.mlp_output_max, layer.residual_max, layer.massive ? "yes" : "no",
+        layer.head_output.mean, layer.gated_output.mean, layer.head_output.below_hundredth,
+        layer.gated_output.below_hundredth);
   }
   print_gates(diagnostics);
   fmt::print("\nF-Attn {:.4f}, sink rate {:.4f}, M-Act {:.3f}\n", diagnostics.first_token_attention(),
              diagnostics.sink_rate(), diagnostics.mean_largest_activation());
+  if (const auto layer = diagnostics.first_massive_mlp()) {
+    fmt::print("layer {} is the first whose feed-forward layer adds more than 100\n", *layer);
+  }
 }
 
 nlohmann::ordered_json diagnostics_json(const ModelDiagnostics& diagnostics) {
   nlohmann::ordered_json layers = nlohmann::ordered_json::array();
   for (const LayerDiagnostics& layer : diagnostics.layers) layers.push_back(layer_json(layer));
-  return {{"first_token_attention", diagnostics.first_token_attention()},
-          {"sink_rate", diagnostics.sink_rate()},
-          {"m_act", diagnostics.mean_largest_activation()},
-          {"layers", layers}};
+  nlohmann::ordered_json out = {{"first_token_attention", diagnostics.first_token_attention()},
+                                {"sink_rate", diagnostics.sink_rate()},
+                                {"m_act", diagnostics.mean_largest_activation()},
+                                {"first_massive_mlp", nullptr},
+                                {"layers", layers}};
+  if (const auto layer = diagnostics.first_massive_mlp()) out["first_massive_mlp"] = *layer;
+  return out;
 }
 
 }  // namespace sluice

@@ -10,9 +10,11 @@
 #include "launch/commands.h"
 #include "launch/diagnostics_report.h"
 #include "launch/loaded_model.h"
+#include "launch/task_report.h"
 #include "parallel/agree.h"
 #include "runtime/evaluate.h"
 #include "runtime/run_data.h"
+#include "runtime/task_suite.h"
 #include "runtime/validate.h"
 
 namespace sluice {
@@ -30,7 +32,8 @@ struct SetScore {
   double bits_per_byte() const { return result.nats / std::numbers::ln2 / static_cast<double>(bytes); }
 };
 
-void print_json(const std::vector<SetScore>& scores, double mean_loss, double mean_bits_per_byte) {
+void print_json(const std::vector<SetScore>& scores, double mean_loss, double mean_bits_per_byte,
+                const std::vector<TaskAccuracy>& tasks) {
   nlohmann::ordered_json out;
   out["sets"] = nlohmann::ordered_json::array();
   for (const SetScore& score : scores) {
@@ -43,10 +46,12 @@ void print_json(const std::vector<SetScore>& scores, double mean_loss, double me
     if (score.diagnostics) out["sets"].back()["diagnostics"] = diagnostics_json(*score.diagnostics);
   }
   out["mean"] = {{"loss", mean_loss}, {"perplexity", std::exp(mean_loss)}, {"bits_per_byte", mean_bits_per_byte}};
+  if (!tasks.empty()) out["tasks"] = tasks_json(tasks);
   fmt::print("{}\n", out.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
 }
 
-void print_table(const std::vector<SetScore>& scores, double mean_loss, double mean_bits_per_byte) {
+void print_table(const std::vector<SetScore>& scores, double mean_loss, double mean_bits_per_byte,
+                 const std::vector<TaskAccuracy>& tasks) {
   fmt::print("{:<40} {:>10} {:>12} {:>14} {:>12} {:>12}\n", "set", "loss", "perplexity", "bits per byte", "targets",
              "bytes");
   for (const SetScore& score : scores) {
@@ -59,6 +64,17 @@ void print_table(const std::vector<SetScore>& scores, double mean_loss, double m
     fmt::print("\n{}\n", score.prefix);
     print_diagnostics(*score.diagnostics);
   }
+  if (!tasks.empty()) print_tasks(tasks);
+}
+
+/// Puts the tasks of the configuration to the model, around the text of a set.
+std::vector<TaskAccuracy> run_tasks(LoadedModel& loaded, ProcessGroup& world, const IndexedDataset& text) {
+  const TrainConfig& config = loaded.config();
+  const std::vector<int64_t> lengths = task_lengths(config);
+  const int64_t longest = *std::max_element(lengths.begin(), lengths.end());
+  const Transformer transformer = loaded.make_transformer(longest);
+  const TaskMaker maker(loaded.tokenizer(), text, config.evaluation().tasks().seed());
+  return measure_tasks({loaded.stream(), transformer, loaded.weights(), loaded.tokenizer()}, world, maker, config);
 }
 
 }  // namespace
@@ -75,6 +91,8 @@ void run_eval(const EvalOptions& options, Session& session) {
   std::vector<SetScore> scores;
   int64_t longest = 0;
   agree(world, [&] {
+    // Said before the sets are evaluated.
+    if (config.evaluation().has_tasks()) loaded.tokenizer();
     for (const std::string& prefix : options.prefixes) {
       const EvaluationData& data = sets.emplace_back(prefix, length, config.model().vocab_size());
       // Here, where all ranks learn of a bad id.
@@ -88,6 +106,7 @@ void run_eval(const EvalOptions& options, Session& session) {
   ActivationMemory memory;
   DiagnosticsProbe probe(config.model(), loaded.mesh(), DiagnosticsProbe::Detail::kFull,
                          config.evaluation().skip_first());
+  if (options.diagnostics) probe.map_attention(config.evaluation().attention_map());
   const auto evaluate = [&](size_t set) {
     scores[set].result = evaluate_set(loaded.stream(), loaded.mesh(), transformer, loaded.weights(), sets[set],
                                       at_a_time, 0, memory, options.diagnostics ? &probe : nullptr);
@@ -100,11 +119,13 @@ void run_eval(const EvalOptions& options, Session& session) {
     probe.set_mean_gates(*scores[i].diagnostics);
     evaluate(i);
   }
+  std::vector<TaskAccuracy> tasks;
+  if (config.evaluation().has_tasks()) tasks = run_tasks(loaded, world, sets.front().set());
   if (world.rank() != 0) return;
   double loss = 0, bits_per_byte = 0;
   for (const SetScore& score : scores) loss += score.loss(), bits_per_byte += score.bits_per_byte();
   const double count = static_cast<double>(scores.size());
-  (options.json ? print_json : print_table)(scores, loss / count, bits_per_byte / count);
+  (options.json ? print_json : print_table)(scores, loss / count, bits_per_byte / count, tasks);
 }
 
 }  // namespace sluice

@@ -2,8 +2,11 @@
 #include <ctime>
 #include <filesystem>
 
+#include <fmt/format.h>
+
 #include "launch/commands.h"
 #include "launch/shared_config.h"
+#include "models/count.h"
 #include "parallel/agree.h"
 #include "runtime/train.h"
 #include "runtime/validate.h"
@@ -21,6 +24,13 @@ std::string default_run_dir(const std::string& config_file) {
   return "runs/" + std::filesystem::path(config_file).stem().string() + "-" + date;
 }
 
+void print_model(const ModelConfig& model) {
+  const ParameterCount count = count_parameters(model);
+  const int64_t width = model.has_moe() ? model.moe().moe_intermediate_size() : model.intermediate_size();
+  fmt::print(stderr, "model: {} parameters, {} of them for a token; {} of width {}\n", count.total, count.active,
+             model.has_moe() ? "experts" : "feed-forward layers", width);
+}
+
 }  // namespace
 
 void run_train(const TrainOptions& options, Session& session, PhaseTimer& startup) {
@@ -29,6 +39,7 @@ void run_train(const TrainOptions& options, Session& session, PhaseTimer& startu
       session, options.config, [&](TrainConfig& c) { validate_training(c, world.size(), session.cores_per_rank()); });
   const std::string run_dir =
       broadcast_string(world, options.run_dir.empty() ? default_run_dir(options.config.file) : options.run_dir);
+  if (world.rank() == 0) print_model(config.model());
   startup.mark("config");
   Compute compute(config.cpu());
   startup.mark("self-check");

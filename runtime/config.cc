@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <sstream>
 
 #include <google/protobuf/text_format.h>
@@ -52,6 +53,22 @@ std::string quoted(const std::string& value) {
   return out + "\"";
 }
 
+/// Sets an element of a repeated field of scalars, or appends it. Returns a problem or nothing.
+std::string assign_element(Message& message, const FieldDescriptor& field, int index, const std::string& literal,
+                           const std::string& origin) {
+  const std::unique_ptr<Message> element(message.New());
+  const std::string problem = merge_value(literal, field, origin, *element);
+  if (!problem.empty()) return problem;
+  const Reflection& reflection = *message.GetReflection();
+  if (reflection.FieldSize(*element, &field) != 1) return origin + ": an element is one value";
+  message.MergeFrom(*element);
+  const int last = reflection.FieldSize(message, &field) - 1;
+  if (index == last) return {};
+  reflection.SwapElements(&message, &field, index, last);
+  reflection.RemoveLast(&message, &field);
+  return {};
+}
+
 /// Sets the last field of a path. Returns a problem or nothing.
 std::string assign(Message& message, const FieldDescriptor& field, int index, const std::string& value,
                    const std::string& origin) {
@@ -71,8 +88,10 @@ std::string assign(Message& message, const FieldDescriptor& field, int index, co
     return merge_text(value.substr(1, value.size() - 2), origin, target);
   }
   const bool text = field.cpp_type() == FieldDescriptor::CPPTYPE_STRING;
+  const std::string literal = text && !looks_quoted(value) ? quoted(value) : value;
+  if (index >= 0) return assign_element(message, field, index, literal, origin);
   reflection.ClearField(&message, &field);
-  return merge_value(text && !looks_quoted(value) ? quoted(value) : value, field, origin, message);
+  return merge_value(literal, field, origin, message);
 }
 
 std::string apply_override(const std::string& override_text, TrainConfig& config) {

@@ -53,6 +53,7 @@ class ConfigReport {
   /// That a product of sizes stays far below what an int64 holds.
   void product(const char* of, std::initializer_list<Factor> factors);
 
+  bool empty() const { return lines_.empty(); }
   /// Throws Error with all problems, when there are any.
   void finish() const { ENSURE(lines_.empty(), lines_); }
 

@@ -98,12 +98,21 @@ double ModelDiagnostics::first_token_attention() const {
   return sum / static_cast<double>(layers.size());
 }
 
-double ModelDiagnostics::sink_rate(double threshold) const {
-  double sinks = 0, heads = 0;
-  for (const LayerDiagnostics& layer : layers) {
-    for (double sink : layer.head_sinks) sinks += sink > threshold, ++heads;
-  }
-  return share(sinks, heads);
+int64_t LayerDiagnostics::sinks(double threshold) const {
+  return std::count_if(head_sinks.begin(), head_sinks.end(), [&](double sink) { return sink > threshold; });
+}
+
+double ModelDiagnostics::sink_rate() const {
+  int64_t sinks = 0;
+  size_t heads = 0;
+  for (const LayerDiagnostics& layer : layers) sinks += layer.sinks(), heads += layer.head_sinks.size();
+  return share(static_cast<double>(sinks), static_cast<double>(heads));
+}
+
+std::optional<int64_t> ModelDiagnostics::first_massive_mlp() const {
+  const auto found = std::find_if(layers.begin(), layers.end(),
+                                  [](const LayerDiagnostics& layer) { return layer.mlp_output_max > kMassive; });
+  return found == layers.end() ? std::nullopt : std::optional<int64_t>(found - layers.begin());
 }
 
 double ModelDiagnostics::mean_largest_activation() const {
@@ -174,9 +183,24 @@ void DiagnosticsProbe::see_block(StepContext& ctx, int64_t layer, const TokenBat
   see_gates(ctx.stream, layer, block);
   raise(ctx.stream, layer, kResidual, y);
   if (detail_ == Detail::kCheap) return;
+  see_map(ctx.stream, layer, attention_input(config_, batch, attention), attention.lse);
   see_magnitudes(ctx.stream, layer, attention);
   see_residual(ctx, layer, block, y);
   if (config_.has_moe()) see_routing(ctx.stream, layer, block.routing);
+}
+
+void DiagnosticsProbe::map_attention(const AttentionMap& wanted) {
+  map_positions_ = wanted.positions();
+  for (int64_t layer : wanted.layers()) {
+    maps_[layer].assign(static_cast<size_t>((map_positions_ + 1) * map_positions_), 0.0);
+  }
+}
+
+void DiagnosticsProbe::see_map(Stream& s, int64_t layer, const AttentionInput& in, Tensor lse) {
+  const auto found = maps_.find(layer);
+  if (found == maps_.end()) return;
+  const Tensor all = view(found->second).reshaped({map_positions_ + 1, map_positions_});
+  attention_map(s, in, lse, all.rows(0, map_positions_), all.rows(map_positions_, 1).reshaped({map_positions_}));
 }
 
 void DiagnosticsProbe::see_routing(Stream& s, int64_t layer, const Routing& routing) {
@@ -271,16 +295,26 @@ LayerDiagnostics DiagnosticsProbe::layer(int64_t index) const {
   layer.head_output = magnitudes_of(sums + magnitudes_at_);
   layer.gated_output = magnitudes_of(sums + magnitudes_at_ + kMagnitudeSums);
   layer.output_by_mean_gate = magnitudes_of(sums + magnitudes_at_ + 2 * kMagnitudeSums);
+  if (const auto found = maps_.find(index); found != maps_.end()) {
+    const double *map = found->second.data(), *rows = map + map_positions_ * map_positions_;
+    for (int64_t i = 0; i < map_positions_ && rows[i] > 0; ++i) {
+      std::vector<double>& row =
+          layer.attention_map.emplace_back(map + i * map_positions_, map + i * map_positions_ + i + 1);
+      for (double& share : row) share /= rows[i];
+    }
+  }
   return layer;
 }
 
 ModelDiagnostics DiagnosticsProbe::finish() {
   mesh_.world().all_reduce(view(sums_)).wait();
   mesh_.world().all_reduce(view(maxima_), ReduceOp::kMax).wait();
+  for (auto& [layer, map] : maps_) mesh_.world().all_reduce(view(map)).wait();
   ModelDiagnostics diagnostics;
   for (int64_t i = 0; i < config_.num_layers(); ++i) diagnostics.layers.push_back(layer(i));
   std::fill(sums_.begin(), sums_.end(), 0.0);
   std::fill(maxima_.begin(), maxima_.end(), -HUGE_VAL);
+  for (auto& [layer, map] : maps_) std::fill(map.begin(), map.end(), 0.0);
   return diagnostics;
 }
 

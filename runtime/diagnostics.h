@@ -1,5 +1,7 @@
 #pragma once
 
+#include <map>
+#include <optional>
 #include <vector>
 
 #include "models/block.h"
@@ -35,6 +37,11 @@ struct LayerDiagnostics {
   bool massive = false;                  ///< an output above 100 and a thousand medians of its batch [sun2024]
   MagnitudeDiagnostics head_output, gated_output;  ///< before and behind everything up to o_proj
   MagnitudeDiagnostics output_by_mean_gate;        ///< the first times the mean score of G1; where that is given
+  std::vector<std::vector<double>> attention_map;  ///< mean over heads and documents, row i over positions 0..i; where
+                                                   ///< it was asked for and as far as documents reach
+
+  /// Heads whose sink is above `threshold` [gu2024].
+  int64_t sinks(double threshold = 0.3) const;
 };
 
 struct ModelDiagnostics {
@@ -42,10 +49,12 @@ struct ModelDiagnostics {
 
   /// Mean over layers.
   double first_token_attention() const;
-  /// Share of heads in all layers whose sink is above `threshold` [gu2024].
-  double sink_rate(double threshold = 0.3) const;
+  /// Share of the heads of all layers that are sinks.
+  double sink_rate() const;
   /// Mean over layers of the largest output.
   double mean_largest_activation() const;
+  /// The first layer whose feed-forward layer adds something above 100.
+  std::optional<int64_t> first_massive_mlp() const;
 };
 
 /// Adds what a run logs of the cheap diagnostics.
@@ -66,6 +75,9 @@ class DiagnosticsProbe : public Probe {
   /// Gives the mean score of G1 in each layer, as an earlier pass over the same text found it.
   void set_mean_gates(const ModelDiagnostics& earlier);
 
+  /// Takes attention maps too, where the detail is full. The layers exist.
+  void map_attention(const AttentionMap& wanted);
+
   bool sees_blocks() const override { return true; }
   void see_block(StepContext& ctx, int64_t layer, const TokenBatch& batch, const BlockSaved& block, Tensor y) override;
 
@@ -76,6 +88,7 @@ class DiagnosticsProbe : public Probe {
   void see_gates(Stream& s, int64_t layer, const BlockSaved& block);
   void see_magnitudes(Stream& s, int64_t layer, const AttentionSaved& attention);
   void see_residual(StepContext& ctx, int64_t layer, const BlockSaved& block, Tensor y);
+  void see_map(Stream& s, int64_t layer, const AttentionInput& in, Tensor lse);
   void see_routing(Stream& s, int64_t layer, const Routing& routing);
   /// Raises a maximum of a layer to the largest |x|.
   void raise(Stream& s, int64_t layer, int64_t which, Tensor x);
@@ -92,6 +105,9 @@ class DiagnosticsProbe : public Probe {
   std::vector<double> mean_gates_;  ///< [layers], or empty
   std::vector<double> sums_;        ///< [layers, sums_a_layer]
   std::vector<double> maxima_;      ///< [layers, maxima_a_layer]
+  int64_t map_positions_ = 0;
+  std::map<int64_t, std::vector<double>>
+      maps_;  ///< by layer: [map_positions + 1, map_positions], sums and their counts
 };
 
 }  // namespace sluice

@@ -12,6 +12,8 @@
 namespace sluice {
 namespace {
 
+constexpr size_t kTokensAtATime = 2048;
+
 /// Keys and values of every layer for one sequence of at most `capacity` tokens.
 std::vector<LayerCache> make_caches(const ModelConfig& config, DType dtype, int64_t capacity, Arena& arena) {
   std::vector<LayerCache> caches(static_cast<size_t>(config.num_layers()));
@@ -66,6 +68,16 @@ class Decoder {
 
   /// Logits [vocab] after these tokens, which follow those of earlier calls.
   std::span<double> extend(std::span<const int32_t> tokens) {
+    // A long text at once would take memory for all that its layers save.
+    for (; tokens.size() > kTokensAtATime; tokens = tokens.subspan(kTokensAtATime)) {
+      compute(tokens.first(kTokensAtATime), false);
+    }
+    compute(tokens, true);
+    return logits_;
+  }
+
+ private:
+  void compute(std::span<const int32_t> tokens, bool wants_logits) {
     const ArenaScope kept(ctx_.kept), saved_scope(ctx_.saved), scratch(ctx_.scratch);
     fill_batch(tokens, length_, batch_);
     length_ += static_cast<int64_t>(tokens.size());
@@ -77,16 +89,15 @@ class Decoder {
     fill_zero(ctx_.stream, sums.router);
     fill_zero(ctx_.stream, sums.expert_counts);
     transformer_.forward(ctx_, weights_, token_batch(batch_), {}, sums, saved_, &caches_);
+    if (!wants_logits) return;
 
     const Tensor last = saved_.normed.rows(saved_.normed.dim(0) - 1, 1);
     Tensor logits = ctx_.scratch.alloc("logits", last.dtype, {1, config.vocab_size()});
     linear_forward(ctx_.stream, last, weights_.head(), logits);
     logits_.resize(static_cast<size_t>(config.vocab_size()));
     cast(ctx_.stream, logits, {logits_.data(), DType::kF64, Device::kCpu, logits.shape});
-    return logits_;
   }
 
- private:
   const Transformer& transformer_;
   const ModelTensors& weights_;
   ActivationMemory memory_;

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "kernels/core/isa.h"
+#include "models/count.h"
 #include "runtime/validate_model.h"
 
 namespace sluice {
@@ -24,6 +25,9 @@ void check_activation_count(ConfigReport& report, const TrainConfig& config) {
                                    length,
                                    {"model.moe.top_k", m.moe().top_k()},
                                    {"model.moe.moe_intermediate_size", m.moe().moe_intermediate_size()}});
+    report.product(
+        "activations",
+        {sequences, length, {"model.moe.shared_expert_intermediate_size", m.moe().shared_expert_intermediate_size()}});
   } else {
     report.product("activations", {sequences, length, {"model.intermediate_size", m.intermediate_size()}});
   }
@@ -206,6 +210,19 @@ void check_data(ConfigReport& report, const DataConfig& d) {
   report.check(d.prefetch() >= 1 && d.prefetch() <= 64, "data.prefetch=", d.prefetch(), " must be between 1 and 64");
 }
 
+void check_evaluation(ConfigReport& report, const TrainConfig& config) {
+  constexpr int64_t kLongestTask = int64_t{1} << 24, kMostSamples = 1000000, kLargestMap = 4096;
+  const EvaluationConfig& e = config.evaluation();
+  report.check(e.skip_first() >= 0, "evaluation.skip_first=", e.skip_first(), " must not be negative");
+  for (int64_t length : e.tasks().lengths()) report.positive("evaluation.tasks.lengths", true, length, kLongestTask);
+  report.positive("evaluation.tasks.samples", true, e.tasks().samples(), kMostSamples);
+  report.positive("evaluation.attention_map.positions", true, e.attention_map().positions(), kLargestMap);
+  for (int64_t layer : e.attention_map().layers()) {
+    report.check(layer >= 0 && layer < config.model().num_layers(), "evaluation.attention_map.layers=", layer,
+                 " must be between 0 and ", config.model().num_layers() - 1);
+  }
+}
+
 }  // namespace
 
 MeshShape mesh_shape(const TrainConfig& config) {
@@ -236,6 +253,8 @@ void validate_training(TrainConfig& config, int world_size, int cores_per_rank) 
   if (!config.cpu().has_threads()) config.mutable_cpu()->set_threads(cores_per_rank);
   ConfigReport report;
   check_model(report, config.model());
+  // Before the mesh divides the width.
+  if (report.empty()) report.collect([&] { match_parameters(*config.mutable_model()); });
   const bool mesh_ok = check_mesh(report, config, world_size);
   check_training(report, config, mesh_ok);
   check_optimizer(report, config.optimizer(), config.training().steps());
@@ -248,8 +267,7 @@ void validate_training(TrainConfig& config, int world_size, int cores_per_rank) 
   report.check(config.cpu().threads() >= 1 && config.cpu().threads() <= 1024, "cpu.threads=", config.cpu().threads(),
                " must be between 1 and 1024");
   report.collect([&] { parse_isa(config.cpu().isa()); });
-  report.check(config.evaluation().skip_first() >= 0, "evaluation.skip_first=", config.evaluation().skip_first(),
-               " must not be negative");
+  check_evaluation(report, config);
   if (config.has_initial_checkpoint()) {
     report.check(!config.initial_checkpoint().path().empty(), "initial_checkpoint.path is missing");
     report.check(config.initial_checkpoint().load() == InitialCheckpoint::WEIGHTS,

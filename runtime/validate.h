@@ -12,8 +12,9 @@ void validate_model(const ModelConfig& model);
 /// Whether so many sequences of this length can be computed at a time: indices of tokens and of routed rows are int32.
 bool tokens_fit(const ModelConfig& model, int64_t sequences, int64_t length);
 
-/// validate_model, and everything that training adds. Fills in what has a default that depends on other fields
-/// (mesh.dp, optimizer.decay_steps) or on the machine (cpu.threads: cores_per_rank).
+/// validate_model, and everything that training adds. Carries out model.ffn_parity_multiple and fills in what has a
+/// default that depends on other fields (mesh.dp, optimizer.decay_steps) or on the machine (cpu.threads:
+/// cores_per_rank).
 void validate_training(TrainConfig& config, int world_size, int cores_per_rank = 1);
 
 /// The mesh of a validated configuration.

@@ -72,7 +72,11 @@ void check_gates(ConfigReport& report, const ModelConfig& m) {
   }
 }
 
-void check_yarn(ConfigReport& report, const YarnConfig& yarn) {
+void check_yarn(ConfigReport& report, const ModelConfig& m) {
+  const YarnConfig& yarn = m.yarn();
+  report.check(m.rope_theta() > 1, "model.rope_theta=", m.rope_theta(),
+               " must be above 1 for YaRN: with 1 no plane is "
+               "slower than another");
   report.check(yarn.has_factor() && std::isfinite(yarn.factor()) && yarn.factor() >= 1,
                "model.yarn.factor=", yarn.factor(), " must be 1 or more");
   report.positive("model.yarn.original_length", yarn.has_original_length(), yarn.original_length());
@@ -140,9 +144,12 @@ void check_model(ConfigReport& report, const ModelConfig& m) {
   if (m.has_mup())
     report.positive("model.mup.base_hidden_size", m.mup().has_base_hidden_size(), m.mup().base_hidden_size());
   report.not_negative("model.residual_clip", m.residual_clip());
-  if (m.has_yarn()) check_yarn(report, m.yarn());
+  if (m.has_yarn()) check_yarn(report, m);
   if (m.has_switch_head()) check_switch_head(report, m);
   check_gates(report, m);
+  report.check(m.ffn_parity_multiple() >= 0 && m.ffn_parity_multiple() <= ConfigReport::kLargestSize,
+               "model.ffn_parity_multiple=", m.ffn_parity_multiple(), " must be between 0 and ",
+               ConfigReport::kLargestSize);
   check_parameter_count(report, m);
 }
 

@@ -35,7 +35,7 @@ inline int64_t bin_of(double score) {
 }
 
 template <class T>
-double probability_of_first_key(const AttentionInput& in, Tensor lse, int64_t query, int64_t head, int64_t key) {
+double probability(const AttentionInput& in, Tensor lse, int64_t query, int64_t head, int64_t key) {
   const int64_t heads = in.q.dim(1), kv_heads = in.k.dim(1), width = in.q.dim(2);
   const T* q = in.q.as<T>() + (query * heads + head) * width;
   const T* k = in.k.as<T>() + (key * kv_heads + head / (heads / kv_heads)) * width;
@@ -60,10 +60,31 @@ void first_key_attention(Stream& s, const AttentionInput& in, Tensor lse, int64_
             const int64_t position = positions[query];
             const bool counts = position >= skip, of_sink = position >= 1 && position <= sink_span;
             if (!counts && !of_sink) continue;
-            const double share = probability_of_first_key<T>(in, lse, query, head, keys[d]);
+            const double share = probability<T>(in, lse, query, head, keys[d]);
             if (counts) sum[0] += share, sum[1] += 1;
             if (of_sink) sum[2] += share, sum[3] += 1;
           }
+        }
+      }
+    });
+  });
+}
+
+void attention_map(Stream& s, const AttentionInput& in, Tensor lse, Tensor map, Tensor rows) {
+  const int64_t positions = map.dim(0), heads = in.q.dim(1);
+  const int32_t *queries = in.query_offsets.as<int32_t>(), *keys = in.key_offsets.as<int32_t>();
+  dispatch_float(in.q.dtype, [&]<class T>() {
+    parallel_for(s, positions, 1, [&](int64_t first_row, int64_t last_row, int) {
+      for (int64_t row = first_row; row < last_row; ++row) {
+        double* sums = map.as<double>() + row * positions;
+        for (int64_t d = 0; d + 1 < in.query_offsets.dim(0); ++d) {
+          if (queries[d + 1] - queries[d] <= row) continue;
+          for (int64_t head = 0; head < heads; ++head) {
+            for (int64_t key = 0; key <= row; ++key) {
+              sums[key] += probability<T>(in, lse, queries[d] + row, head, keys[d] + key);
+            }
+          }
+          rows.as<double>()[row] += static_cast<double>(heads);
         }
       }
     });

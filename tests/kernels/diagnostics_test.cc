@@ -76,6 +76,39 @@ TEST_P(Diagnostics, FirstKeyAttentionIsThatOfTheProbabilities) {
   }
 }
 
+TEST_P(Diagnostics, AttentionMapHoldsTheProbabilities) {
+  const TestTensor q = tensor({41, 4, 6}, 1), k = tensor({41, 2, 6}, 2), v = tensor({41, 2, 6}, 3);
+  const Documents documents;
+  const TestTensor offsets(documents.offsets), positions(documents.positions);
+  const TestTensor out(dtype(), {41, 4, 6}), lse(dtype(), {41, 4});
+  const AttentionInput in{q, k, v, offsets, offsets, positions, 0.4};
+  attention_forward(stream(), in, out, lse);
+  constexpr int64_t kPositions = 9;
+  const TestTensor map(DType::kF64, {kPositions, kPositions}, std::vector<double>(kPositions * kPositions, 1.0));
+  const TestTensor rows(DType::kF64, {kPositions}, std::vector<double>(kPositions, 1.0));
+  attention_map(stream(), in, lse, map, rows);
+
+  std::vector<double> want(kPositions * kPositions, 1.0), want_rows(kPositions, 1.0);
+  const std::vector<double> queries = q.values(), keys = k.values();
+  for (int64_t query = 0; query < 41; ++query) {
+    const int64_t position = documents.positions[static_cast<size_t>(query)];
+    if (position >= kPositions) continue;
+    for (int64_t head = 0; head < 4; ++head) {
+      std::vector<double> shares;
+      for (int64_t key = query - position; key <= query; ++key) {
+        const auto a = queries.begin() + (query * 4 + head) * 6, b = keys.begin() + (key * 2 + head / 2) * 6;
+        shares.push_back(std::exp(0.4 * std::inner_product(a, a + 6, b, 0.0)));
+      }
+      const double sum = std::accumulate(shares.begin(), shares.end(), 0.0);
+      for (size_t j = 0; j < shares.size(); ++j)
+        want[static_cast<size_t>(position * kPositions) + j] += shares[j] / sum;
+      want_rows[static_cast<size_t>(position)] += 1;
+    }
+  }
+  EXPECT_THAT(map.values(), testing::Pointwise(testing::DoubleNear(41 * close()), want));
+  EXPECT_EQ(rows.values(), want_rows);
+}
+
 TEST_P(Diagnostics, ScoreSumsCountScoresAndTheirBins) {
   const std::vector<double> logits = {-30, -0.25, 0, 0.05, 0.099, 0.1, 0.5, 0.96, 1, 1.5, 30};
   const TestTensor z(dtype(), {11}, logits);

@@ -32,6 +32,27 @@ TEST(ParameterCount, GatesAddWhatThePaperSays) {
   EXPECT_EQ(headwise.total - baseline.total, 24 * 2048 * 32);
 }
 
+TEST(ParameterCount, ParityNarrowsExpertsToo) {
+  ModelConfig model = shipped("moe_15a2b_g1_elementwise");
+  model.set_ffn_parity_multiple(1);
+  match_parameters(model);
+  // 128 experts share what 2048 x 4096 parameters of the gate are worth.
+  EXPECT_EQ(model.moe().moe_intermediate_size(), 768 - 2048 * 4096 / (3 * 2048 * 128));
+  EXPECT_GE(count_parameters(model).total, count_parameters(shipped("moe_15a2b_baseline")).total);
+}
+
+TEST(ParameterCount, ParityNeverWidensAndRefusesWhatIsTooMuch) {
+  ModelConfig model = shipped("moe_15a2b_g1_headwise");
+  model.set_ffn_parity_multiple(1000);
+  match_parameters(model);
+  EXPECT_EQ(model.moe().moe_intermediate_size(), 768);
+  model.mutable_moe()->set_num_experts(1);
+  model.mutable_moe()->set_top_k(1);
+  model.mutable_moe()->set_moe_intermediate_size(8);
+  model.set_ffn_parity_multiple(1);
+  EXPECT_THROW(match_parameters(model), Error);
+}
+
 TEST(ParameterCount, MatchesThePaperForTheDenseModel) {
   const ParameterCount count = count_parameters(shipped("dense_1p7b_28l_baseline"));
   EXPECT_EQ(count.total, 1'720'574'976);

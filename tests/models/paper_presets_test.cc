@@ -250,6 +250,20 @@ TEST(PaperPresets, OfALaptopDifferOnlyInSizes) {
   EXPECT_EQ(seen, 42);
 }
 
+TEST(PaperPresets, ParityFindsTheWidthsOfTheGatedRows) {
+  for (const auto& [gated, baseline] : {std::pair{"v27", "v26"}, {"v29", "v28"}, {"v33", "v30"}, {"v34", "v30"}}) {
+    ModelConfig model = preset(baseline).model();
+    *model.mutable_gates() = preset(gated).model().gates();
+    model.set_ffn_parity_multiple(128);
+    match_parameters(model);
+    EXPECT_EQ(model.intermediate_size(), preset(gated).model().intermediate_size()) << gated;
+    EXPECT_FALSE(model.has_ffn_parity_multiple());
+    const int64_t more = count_parameters(model).total - total(baseline);
+    const int64_t step = 128 * 3 * model.hidden_size() * model.num_layers();
+    EXPECT_TRUE(0 <= more && more < step) << gated << " has " << more << " parameters more";
+  }
+}
+
 TEST(PaperPresets, OfALaptopKeepTheProportionsOfTheirRow) {
   const auto model = [](const char* row) { return preset(row, "laptop/").model(); };
   EXPECT_EQ(model("v02").num_key_value_heads(), 2 * model("v01").num_key_value_heads());

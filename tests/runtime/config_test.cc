@@ -58,6 +58,19 @@ TEST(Config, OverridesSetScalarsStringsEnumsAndRepeatedElements) {
   EXPECT_TRUE(config.model().tie_word_embeddings());
 }
 
+TEST(Config, OverridesSetElementsOfRepeatedScalars) {
+  const TrainConfig config =
+      parse_config("evaluation { tasks { lengths: [1, 2, 3] } }", "test",
+                   {"evaluation.tasks.lengths[1]=7", "evaluation.tasks.lengths[3]=9",
+                    "evaluation.tasks.tasks[0]=NEEDLE", "evaluation.attention_map.layers=[4, 5]"});
+  const auto& lengths = config.evaluation().tasks().lengths();
+  EXPECT_EQ(std::vector<int64_t>(lengths.begin(), lengths.end()), (std::vector<int64_t>{1, 7, 3, 9}));
+  EXPECT_EQ(config.evaluation().tasks().tasks_size(), 1);
+  EXPECT_EQ(config.evaluation().attention_map().layers(1), 5);
+  EXPECT_THAT(message_of([] { parse_config("", "test", {"evaluation.tasks.lengths[0]=[1, 2]"}); }),
+              HasSubstr("an element is one value"));
+}
+
 TEST(Config, AnEmptyOverrideClearsAField) {
   const TrainConfig config = parse_config(small_config() + " model { gates { } }", "test", {"model.gates="});
   EXPECT_EQ(config.model().gates_size(), 0);
@@ -290,6 +303,40 @@ TEST(Validation, SwitchHeadsWithoutAMeaningAreRefusedWithTheReason) {
   EXPECT_THAT(message("{num_experts: 2 top_k: 3}"), HasSubstr("switch_head.top_k=3 is more than"));
   EXPECT_THAT(message("{num_experts: 65 top_k: 1}"), HasSubstr("switch_head.num_experts=65 must be between 1 and 64"));
   EXPECT_THAT(message("{top_k: 1}"), HasSubstr("model.switch_head.num_experts is missing"));
+}
+
+TEST(Validation, EvaluationsOutOfRangeAreRefused) {
+  const auto message = [](const std::string& evaluation) {
+    return message_of([&] {
+      TrainConfig config = parse_config(small_config(), "test", {"evaluation={" + evaluation + "}"});
+      validate_training(config, 1);
+    });
+  };
+  EXPECT_EQ(message("tasks {} attention_map { layers: 0 }"), "");
+  EXPECT_THAT(message("tasks { lengths: 64 lengths: 0 }"), HasSubstr("evaluation.tasks.lengths=0 must be between 1"));
+  EXPECT_THAT(message("tasks { samples: 0 }"), HasSubstr("evaluation.tasks.samples=0 must be between 1"));
+  EXPECT_THAT(message("attention_map { layers: 99 }"),
+              HasSubstr("evaluation.attention_map.layers=99 must be between 0"));
+  EXPECT_THAT(message("attention_map { positions: 5000 }"),
+              HasSubstr("evaluation.attention_map.positions=5000 must be between 1 and 4096"));
+  EXPECT_THAT(message("tasks { tasks: NEEDLES }"), HasSubstr("NEEDLE"));
+}
+
+TEST(Validation, ParityIsCarriedOutBeforeTheMeshDividesTheWidth) {
+  // A gate of 64 x 64 is worth 21.3 channels of 3 x 64.
+  const auto parity = [](const char* multiple) {
+    return parse_config(small_config(), "test", {"model.gates[0]={}", "mesh.tp=2", multiple});
+  };
+  TrainConfig config = parity("model.ffn_parity_multiple=2"), odd = parity("model.ffn_parity_multiple=1");
+  validate_training(config, 2);
+  EXPECT_EQ(config.model().intermediate_size(), 108);
+  EXPECT_FALSE(config.model().has_ffn_parity_multiple()) << "a run's configuration holds the width";
+  EXPECT_THAT(message_of([&] { validate_training(odd, 2); }), HasSubstr("model.intermediate_size=107"));
+  EXPECT_THAT(message_of([] {
+                TrainConfig negative = parse_config(small_config(), "test", {"model.ffn_parity_multiple=-1"});
+                validate_training(negative, 1);
+              }),
+              HasSubstr("model.ffn_parity_multiple=-1 must be between 0"));
 }
 
 TEST(Validation, ShippedConfigurationsAreValid) {

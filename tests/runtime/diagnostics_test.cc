@@ -5,7 +5,7 @@
 #include <functional>
 #include <set>
 
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include "kernels/diagnostics.h"
 #include "tests/models/whole_model.h"
@@ -77,10 +77,31 @@ class AttentionMatrix {
   std::vector<std::vector<double>> rows_;
 };
 
+/// The map is the mean of the matrix over heads and documents.
+void expect_plain_map(const TrainConfig& config, const Batch& batch, const AttentionMatrix& attention,
+                      const LayerDiagnostics& layer) {
+  const size_t longest = static_cast<size_t>(*std::max_element(batch.positions.begin(), batch.positions.end())) + 1;
+  const size_t rows = std::min(longest, static_cast<size_t>(config.evaluation().attention_map().positions()));
+  ASSERT_EQ(layer.attention_map.size(), rows);
+  for (size_t i = 0; i < rows; ++i) {
+    std::vector<double> sums(i + 1);
+    double queries = 0;
+    for (size_t query = 0; query < batch.tokens.size(); ++query) {
+      if (batch.positions[query] != static_cast<int32_t>(i)) continue;
+      for (int64_t head = 0; head < config.model().num_attention_heads(); ++head, ++queries) {
+        for (size_t key = 0; key <= i; ++key) sums[key] += attention.row(query, head)[key];
+      }
+    }
+    for (double& sum : sums) sum /= queries;
+    EXPECT_THAT(layer.attention_map[i], testing::Pointwise(testing::DoubleNear(kClose), sums)) << "row " << i;
+  }
+}
+
 /// Compares what the probe makes of a layer with what follows from all that was computed.
 void expect_plain(const TrainConfig& config, const Batch& batch, const BlockSaved& block, const std::vector<double>& y,
                   const LayerDiagnostics& layer, int64_t skip) {
   const AttentionMatrix attention(config.model(), block.attention, batch);
+  expect_plain_map(config, batch, attention, layer);
   std::vector<double> first, sinks;
   for (int64_t head = 0; head < config.model().num_attention_heads(); ++head) {
     std::vector<double> sink;
@@ -139,9 +160,13 @@ const std::vector<std::string> kTwoGates = {
 
 TEST(Diagnostics, AreThoseOfAPlainImplementation) {
   for (int64_t skip : {0, 2}) {
-    const TrainConfig config = tiny_config(kTwoGates);
+    std::vector<std::string> overrides = kTwoGates;
+    overrides.insert(overrides.end(), {"evaluation.attention_map.layers[0]=0", "evaluation.attention_map.layers[1]=1",
+                                       skip ? "evaluation.attention_map.positions=4" : "evaluation.skip_first=0"});
+    const TrainConfig config = tiny_config(overrides);
     WholeModel model(config);
     DiagnosticsProbe probe(config.model(), model.mesh(), DiagnosticsProbe::Detail::kFull, skip);
+    probe.map_attention(config.evaluation().attention_map());
     model.show(probe);
     probe.set_mean_gates(probe.finish());
     model.show(probe);
@@ -248,6 +273,46 @@ TEST(Diagnostics, AreLoggedUnderTheirNames) {
   double counted = 0;
   for (double count : metrics.gate_scores[0].counts) counted += count;
   EXPECT_EQ(counted, diagnostics.layers[0].gates[0].count);
+}
+
+TEST(Diagnostics, TheFirstMassiveFeedForwardLayerIsFound) {
+  ModelDiagnostics diagnostics;
+  diagnostics.layers.resize(4);
+  EXPECT_FALSE(diagnostics.first_massive_mlp());
+  diagnostics.layers[1].mlp_output_max = 100;
+  diagnostics.layers[2].mlp_output_max = 101;
+  diagnostics.layers[3].mlp_output_max = 500;
+  EXPECT_EQ(diagnostics.first_massive_mlp(), 2);
+}
+
+TEST(Diagnostics, OfABlockThatRecomputesAreTheSame) {
+  const auto diagnose = [](const std::vector<std::string>& more) {
+    std::vector<std::string> overrides = kTwoGates;
+    overrides.insert(overrides.end(), more.begin(), more.end());
+    ModelDiagnostics diagnostics;
+    run_ranks(1, [&](ProcessGroup& world) {
+      const TrainConfig config = tiny_config(overrides);
+      TinyRun run(config, world);
+      DiagnosticsProbe probe(config.model(), run.mesh(), DiagnosticsProbe::Detail::kFull);
+      run.step().set_probe(&probe);
+      run.run(1);
+      diagnostics = probe.finish();
+    });
+    return diagnostics;
+  };
+  const ModelDiagnostics saved = diagnose({}),
+                         recomputed = diagnose({"training.recompute[0]={first_layer: 0 last_layer: 1}"});
+  for (size_t i = 0; i < saved.layers.size(); ++i) {
+    const LayerDiagnostics &a = recomputed.layers[i], &b = saved.layers[i];
+    EXPECT_EQ(a.first_token_attention, b.first_token_attention);
+    EXPECT_EQ(a.attention_logit_max, b.attention_logit_max);
+    EXPECT_EQ(a.gates[0].count, b.gates[0].count);
+    EXPECT_EQ(a.gates[1].mean, b.gates[1].mean);
+    EXPECT_EQ(a.gated_output.mean, b.gated_output.mean);
+    EXPECT_EQ(a.middle_max, b.middle_max);
+    EXPECT_EQ(a.residual_max, b.residual_max);
+    EXPECT_EQ(a.router_entropy, b.router_entropy);
+  }
 }
 
 TEST(Diagnostics, AMassiveActivationIsAThousandMediansOfItsToken) {

@@ -1,0 +1,52 @@
+#include "runtime/tasks/prompt.h"
+
+#include <algorithm>
+
+namespace sluice {
+namespace {
+
+void append(const Piece& piece, std::vector<int32_t>& tokens) {
+  tokens.insert(tokens.end(), piece.begin(), piece.end());
+}
+
+}  // namespace
+
+Prompt::Prompt(PieceEncoder& encode, const PromptParts& parts, int64_t length) {
+  constexpr int64_t kToSpare = 8;
+  task_.prompt = encode(parts.introduction);
+  task_.answers = parts.answers;
+  question_ = encode(parts.question);
+  for (const std::string& answer : parts.answers) task_.new_tokens += 2 * size(encode(" " + answer + ","));
+  task_.new_tokens += kToSpare;
+  room_ = length - size(task_.prompt) - size(question_) - task_.new_tokens;
+}
+
+Task Prompt::with(const std::vector<Piece>& body) && {
+  for (const Piece& piece : body) append(piece, task_.prompt);
+  append(question_, task_.prompt);
+  return std::move(task_);
+}
+
+std::optional<Task> hide(PieceEncoder& encode, const PromptParts& parts, const std::vector<std::string>& needles,
+                         const std::function<std::string()>& next_sentence, int64_t length, Draws& draws) {
+  Prompt prompt(encode, parts, length);
+  int64_t room = prompt.room();
+  std::vector<Piece> hidden, body;
+  for (const std::string& needle : needles) {
+    hidden.push_back(encode(needle));
+    room -= size(hidden.back());
+  }
+  while (room > 0) {
+    Piece sentence = encode(next_sentence());
+    room -= size(sentence);
+    if (room >= 0) body.push_back(std::move(sentence));
+  }
+  if (body.size() < needles.size()) return std::nullopt;
+  std::vector<int64_t> places;
+  for (size_t i = 0; i < hidden.size(); ++i) places.push_back(draws.below(static_cast<int64_t>(body.size()) + 1));
+  std::sort(places.begin(), places.end());
+  for (size_t i = hidden.size(); i-- > 0;) body.insert(body.begin() + places[i], hidden[i]);
+  return std::move(prompt).with(body);
+}
+
+}  // namespace sluice

@@ -1,0 +1,182 @@
+#include "runtime/tasks/task.h"
+
+#include <algorithm>
+#include <map>
+#include <regex>
+#include <set>
+
+#include "runtime/tasks/haystack.h"
+#include "tests/tasks/made_up_text.h"
+
+namespace sluice {
+namespace {
+
+using testing::HasSubstr;
+using testing::UnorderedElementsAreArray;
+
+std::vector<TaskSuite::Task> all_tasks() {
+  std::vector<TaskSuite::Task> tasks;
+  for (int task = TaskSuite::Task_MIN; task <= TaskSuite::Task_MAX; ++task) {
+    tasks.push_back(static_cast<TaskSuite::Task>(task));
+  }
+  return tasks;
+}
+
+std::vector<std::string> matches(const std::string& text, const std::string& pattern, size_t group = 1) {
+  const std::regex expression(pattern);
+  std::vector<std::string> found;
+  for (std::sregex_iterator i(text.begin(), text.end(), expression), end; i != end; ++i) found.push_back((*i)[group]);
+  return found;
+}
+
+/// Words by how often they come, the most frequent first.
+std::vector<std::string> by_count(const std::vector<std::string>& words, size_t most) {
+  std::map<std::string, int> counts;
+  for (const std::string& word : words) ++counts[word];
+  std::vector<std::string> order;
+  for (const auto& [word, count] : counts) order.push_back(word);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](const std::string& a, const std::string& b) { return counts[a] > counts[b]; });
+  // Otherwise the question has no one answer.
+  if (order.size() <= most || counts[order[most - 1]] == counts[order[most]]) return {};
+  order.resize(most);
+  return order;
+}
+
+/// What one who reads the whole prompt answers.
+std::vector<std::string> read_codes(const std::string& text, const std::string& question) {
+  std::vector<std::string> answers;
+  for (const std::string& name : matches(question.substr(0, question.find('?')), "([a-z0-9-]+)(?=, | and |$)")) {
+    for (const std::string& code : matches(text, "The code of " + name + " is ([0-9a-f-]+)\\."))
+      answers.push_back(code);
+  }
+  return answers;
+}
+
+std::vector<std::string> trace(const std::string& text, const std::string& question) {
+  std::set<std::string> equal = {matches(question, "value (\\d+)").front()};
+  // Variables are set in the order of the text.
+  std::vector<std::string> variables;
+  const std::vector<std::string> names = matches(text, "Let ([A-Z]+) = (\\w+)\\."),
+                                 values = matches(text, "Let ([A-Z]+) = (\\w+)\\.", 2);
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (equal.count(values[i])) equal.insert(names[i]), variables.push_back(names[i]);
+  }
+  return variables;
+}
+
+std::vector<std::string> read(TaskSuite::Task task, const std::string& prompt) {
+  const size_t question_at = prompt.rfind("\nThat was the ");
+  const std::string text = prompt.substr(0, question_at), question = prompt.substr(question_at);
+  const std::vector<std::string> words = matches(text, ", ([a-z]+)");
+  switch (task) {
+    case TaskSuite::VARIABLE_TRACING:
+      return trace(text, question);
+    case TaskSuite::COMMON_WORDS:
+      return by_count({words.begin() + 1, words.end()}, 10);
+    case TaskSuite::FREQUENT_WORDS:
+      return by_count({words.begin() + 1, words.end()}, 3);
+    default:
+      return read_codes(text, question);
+  }
+}
+
+class Tasks : public testing::Test {
+ protected:
+  std::optional<Task> make(TaskSuite::Task task, int64_t length, int64_t index = 0, uint64_t seed = 1) const {
+    return TaskMaker(tokenizer_, text_, seed).make(task, length, index);
+  }
+
+  const TempFolder folder_;
+  const Tokenizer tokenizer_ = load_tokenizer("bytes");
+  const IndexedDataset text_ = made_up_text(folder_, tokenizer_);
+};
+
+TEST_F(Tasks, AReaderOfThePromptKnowsTheAnswers) {
+  for (TaskSuite::Task task : all_tasks()) {
+    for (int64_t length : {3000, 12000}) {
+      for (int64_t index = 0; index < 5; ++index) {
+        const std::optional<Task> made = make(task, length, index);
+        ASSERT_TRUE(made) << TaskSuite::Task_Name(task) << " " << length;
+        const std::string prompt = tokenizer_.decode(made->prompt);
+        EXPECT_THAT(read(task, prompt), UnorderedElementsAreArray(made->answers)) << prompt;
+      }
+    }
+  }
+}
+
+TEST_F(Tasks, FillTheLengthAndNoMore) {
+  for (TaskSuite::Task task : all_tasks()) {
+    int64_t fits = 0;
+    for (int64_t length = 100; length <= 8000; length += 379) {
+      const std::optional<Task> made = make(task, length, 3);
+      if (!made) continue;
+      ++fits;
+      const int64_t taken = static_cast<int64_t>(made->prompt.size()) + made->new_tokens;
+      EXPECT_LE(taken, length) << TaskSuite::Task_Name(task);
+      // A sentence or some words more would not fit.
+      EXPECT_GT(taken, length - 120) << TaskSuite::Task_Name(task) << " " << length;
+      int64_t answer = 0;
+      for (const std::string& word : made->answers) answer += static_cast<int64_t>(word.size()) + 2;
+      EXPECT_GE(made->new_tokens, 2 * answer);
+    }
+    EXPECT_GE(fits, 10) << TaskSuite::Task_Name(task);
+    EXPECT_FALSE(make(task, 100)) << TaskSuite::Task_Name(task);
+  }
+}
+
+TEST_F(Tasks, AreFunctionsOfSeedLengthAndIndex) {
+  for (TaskSuite::Task task : all_tasks()) {
+    const std::vector<int32_t> first = make(task, 4000, 7, 1)->prompt;
+    EXPECT_EQ(make(task, 4000, 7, 1)->prompt, first);
+    EXPECT_NE(make(task, 4000, 8, 1)->prompt, first);
+    EXPECT_NE(make(task, 4000, 7, 2)->prompt, first);
+  }
+}
+
+TEST_F(Tasks, NeedlesAreAtAllDepthsOfRealText) {
+  double lowest = 1, highest = 0;
+  for (int64_t index = 0; index < 50; ++index) {
+    const Task task = *make(TaskSuite::NEEDLE_IN_TEXT, 6000, index);
+    const std::string prompt = tokenizer_.decode(task.prompt);
+    EXPECT_THAT(prompt, HasSubstr(" of document "));
+    const double depth = static_cast<double>(prompt.find(task.answers[0])) / static_cast<double>(prompt.size());
+    lowest = std::min(lowest, depth), highest = std::max(highest, depth);
+  }
+  EXPECT_LT(lowest, 0.1);
+  EXPECT_GT(highest, 0.85);
+}
+
+TEST_F(Tasks, HaveAsManyAnswersAsTheirDescriptionSays) {
+  const std::map<TaskSuite::Task, size_t> several = {{TaskSuite::MULTI_VALUE, 4},
+                                                     {TaskSuite::MULTI_QUERY, 4},
+                                                     {TaskSuite::VARIABLE_TRACING, 5},
+                                                     {TaskSuite::COMMON_WORDS, 10},
+                                                     {TaskSuite::FREQUENT_WORDS, 3}};
+  for (TaskSuite::Task task : all_tasks()) {
+    const std::vector<std::string> answers = make(task, 5000)->answers;
+    EXPECT_EQ(answers.size(), several.count(task) ? several.at(task) : 1) << TaskSuite::Task_Name(task);
+    EXPECT_EQ(std::set<std::string>(answers.begin(), answers.end()).size(), answers.size());
+  }
+}
+
+TEST(CountNamed, TakesWholeWordsInAnyOrder) {
+  EXPECT_EQ(count_named("12, 7 and 305.", {"305", "7"}), 2);
+  EXPECT_EQ(count_named("12, 7 and 305.", {"30", "5", "12"}), 1);
+  EXPECT_EQ(count_named("ab-cd\nef", {"ab", "ab-cd", "ef"}), 2);
+  EXPECT_EQ(count_named("", {"a"}), 0);
+  EXPECT_EQ(count_named("7 7 7", {"7"}), 1);
+}
+
+TEST(SentenceEnd, IsBehindAMarkOrBeforeALineBreak) {
+  EXPECT_EQ(sentence_end("One. Two."), 4u);
+  EXPECT_EQ(sentence_end("3.5 is a number? Yes"), 16u);
+  EXPECT_EQ(sentence_end("a line\nanother"), 6u);
+  EXPECT_EQ(sentence_end("\nafter one"), std::string::npos);
+  EXPECT_EQ(sentence_end("no end."), std::string::npos);
+  EXPECT_EQ(sentence_end(std::string(700, 'x') + " y"), 700u);
+  EXPECT_EQ(sentence_end(std::string(5000, 'x')), 600u);
+}
+
+}  // namespace
+}  // namespace sluice
