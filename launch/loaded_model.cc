@@ -2,11 +2,14 @@
 
 #include <filesystem>
 
+#include <glog/logging.h>
+
 #include "parallel/agree.h"
 #include "runtime/checkpoint/reader.h"
 #include "runtime/config.h"
 #include "runtime/files/mapped_file.h"
 #include "runtime/files/xxh3.h"
+#include "runtime/initial_weights.h"
 #include "runtime/run_data.h"
 #include "runtime/validate.h"
 
@@ -21,15 +24,29 @@ std::string isa_here(const std::string& trained_with) {
   return trained_with;
 }
 
+/// Says when overrides make another model of the weights than was trained. Longer texts are what RoPE is changed for.
+void warn_of_changes(ModelConfig trained, ModelConfig model) {
+  for (ModelConfig* config : {&trained, &model}) {
+    config->clear_yarn();
+    config->clear_rope_theta();
+  }
+  if (trained.SerializeAsString() == model.SerializeAsString()) return;
+  LOG(WARNING) << "--set changes the model; it was trained as " << trained.ShortDebugString();
+}
+
 }  // namespace
 
 LoadedModel::LoadedModel(const std::string& step_dir, Session& session, const std::vector<std::string>& overrides)
     : mesh_({session.world().size()}, session.world()) {
   agree(session.world(), [&] {
     CheckpointReader reader(step_dir);
-    config_ = parse_config(reader.manifest().config(), step_dir + "/manifest.textproto: config", overrides);
-    config_.mutable_cpu()->set_isa(isa_here(config_.cpu().isa()));
-    config_.mutable_cpu()->set_threads(session.cores_per_rank());
+    const std::string origin = step_dir + "/manifest.textproto: config";
+    TrainConfig trained = parse_config(reader.manifest().config(), origin);
+    trained.mutable_cpu()->set_isa(isa_here(trained.cpu().isa()));
+    trained.mutable_cpu()->set_threads(session.cores_per_rank());
+    config_ = parse_config(config_text(trained), origin, overrides);
+    check_heads(trained.model(), config_.model(), step_dir);
+    if (session.world().rank() == 0) warn_of_changes(trained.model(), config_.model());
     validate_training(config_, static_cast<int>(reader.manifest().world_size()));
     read_tokenizer(step_dir, reader.manifest());
     compute_ = std::make_unique<Compute>(config_.cpu());

@@ -10,6 +10,8 @@ namespace sluice {
 Tensor flat_heads(Tensor t);
 /// [tokens, heads, head_dim] as rows of heads.
 Tensor head_rows(Tensor t);
+/// [tokens, width] as one head, for a gate without heads.
+inline Tensor one_head(Tensor t) { return t.reshaped({t.dim(0), 1, t.dim(1)}); }
 
 /// The gradient of a layer's input, from every map that reads it.
 class InputGradient {

@@ -3,14 +3,9 @@
 #include "kernels/elementwise.h"
 #include "kernels/gate.h"
 #include "kernels/gemm.h"
+#include "models/gate.h"
 
 namespace sluice {
-namespace {
-
-/// The whole width as one head, whose score is one for all channels.
-Tensor one_head(Tensor t) { return t.reshaped({t.dim(0), 1, t.dim(1)}); }
-
-}  // namespace
 
 void shared_expert_forward(StepContext& ctx, const MlpTensors& p, Tensor gate, Tensor x, Tensor y,
                            SharedExpertSaved& saved) {

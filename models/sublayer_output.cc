@@ -4,12 +4,6 @@
 #include "kernels/rms_norm.h"
 
 namespace sluice {
-namespace {
-
-/// The whole width as one head.
-Tensor one_head(Tensor t) { return t.reshaped({t.dim(0), 1, t.dim(1)}); }
-
-}  // namespace
 
 OutputPath attention_output_path(const ModelConfig& config, const BlockTensors& p) {
   return {find_gate(config, GateSpec::G5), p.attention.gate(GateSpec::G5), p.attention_output_norm,

@@ -4,6 +4,7 @@
 
 #include "kernels/core/error.h"
 #include "runtime/checkpoint/reader.h"
+#include "runtime/config.h"
 
 namespace sluice {
 namespace {
@@ -30,19 +31,34 @@ void read_part(CheckpointReader& reader, const ParameterRecord& record, Tensor w
 
 }  // namespace
 
-void load_initial_weights(const InitialCheckpoint& from, ModelState& model) {
+void check_heads(const ModelConfig& saved, const ModelConfig& model, const std::string& path) {
+  const auto check = [&](const char* field, int64_t there, int64_t here) {
+    ENSURE(there == here, "model.", field, "=", here, ", but ", path, " was trained with ", there);
+  };
+  check("num_attention_heads", saved.num_attention_heads(), model.num_attention_heads());
+  check("num_key_value_heads", saved.num_key_value_heads(), model.num_key_value_heads());
+  check("head_dim", saved.head_dim(), model.head_dim());
+}
+
+std::vector<std::string> load_initial_weights(const InitialCheckpoint& from, const ModelConfig& config,
+                                              ModelState& model) {
   CheckpointReader reader(from.path());
   reader.check_parameters(model.records);
-  std::string missing;
+  check_heads(parse_config(reader.manifest().config(), from.path() + "/manifest.textproto: config").model(), config,
+              "initial_checkpoint.path=" + from.path());
+  std::vector<std::string> missing;
   for (const ParameterRecord& record : model.records) {
     if (reader.has(record.name, Piece::MASTER)) {
       read_part(reader, record, model.weights);
     } else {
-      missing += (missing.empty() ? "" : ", ") + record.name;
+      missing.push_back(record.name);
     }
   }
+  std::string names;
+  for (const std::string& name : missing) names += (names.empty() ? "" : ", ") + name;
   ENSURE(missing.empty() || from.missing() == InitialCheckpoint::INIT, "initial_checkpoint.path=", from.path(),
-         " lacks ", missing, "; initial_checkpoint.missing=INIT starts them as in a new model");
+         " lacks ", names, "; initial_checkpoint.missing=INIT starts them as in a new model");
+  return missing;
 }
 
 }  // namespace sluice

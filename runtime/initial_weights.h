@@ -1,13 +1,22 @@
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "configs/train.pb.h"
 #include "runtime/model_state.h"
 
 namespace sluice {
 
+/// Throws Error when a model splits its attention into other heads than the one that was saved at `path`: other heads
+/// of the same width in all do not show in any shape.
+void check_heads(const ModelConfig& saved, const ModelConfig& model, const std::string& path);
+
 /// Overwrites the weights that this rank holds with those of a checkpoint, whatever layout wrote it; with
 /// missing: INIT what it lacks stays as it is. Throws Error when the checkpoint is damaged, has a parameter that the
-/// model lacks or another shape, or lacks one and may not; all that it lacks are named.
-void load_initial_weights(const InitialCheckpoint& from, ModelState& model);
+/// model lacks or another shape, heads of another size, or lacks a parameter and may not; all that it lacks are named.
+/// Returns the names of those that stay.
+std::vector<std::string> load_initial_weights(const InitialCheckpoint& from, const ModelConfig& config,
+                                              ModelState& model);
 
 }  // namespace sluice

@@ -79,7 +79,7 @@ class TrainingRun {
                                           world_.rank());
     initialise_parameters(model_->records, static_cast<uint64_t>(training_.seed()), s_, model_->weights);
     if (config_.has_initial_checkpoint()) {
-      agree(world_, [&] { load_initial_weights(config_.initial_checkpoint(), *model_); });
+      load_initial();
     }
     transformer_ =
         std::make_unique<Transformer>(config_.model(), training_, dtype, training_.sequence_length(), model_->state);
@@ -104,6 +104,16 @@ class TrainingRun {
   }
 
  private:
+  void load_initial() {
+    std::vector<std::string> missing;
+    // Ranks read for as long as their files take.
+    watch_.saving([&] {
+      agree(world_, [&] { missing = load_initial_weights(config_.initial_checkpoint(), config_.model(), *model_); });
+    });
+    if (world_.rank() != 0) return;
+    for (const std::string& name : missing) LOG(INFO) << name << " starts as in a new model";
+  }
+
   void open_metrics() {
     flops_per_token_ = train_flops_per_token(config_.model(), training_.sequence_length());
     peak_flops_ = measure_peak_flops(s_) * world_.size();

@@ -106,7 +106,7 @@ void CheckpointReader::check_parameters(const std::vector<ParameterRecord>& reco
   std::set<std::string> names;
   for (const ParameterRecord& record : records) names.insert(record.name);
   for (const auto& [piece, parts] : pieces_) {
-    ENSURE(names.count(piece.first), folder_, ": holds ", piece.first, ", which the model of its configuration lacks");
+    ENSURE(names.count(piece.first), folder_, ": holds ", piece.first, ", which this model lacks");
   }
 }
 

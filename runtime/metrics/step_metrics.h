@@ -8,7 +8,8 @@
 
 namespace sluice {
 
-/// What was measured in each layer, first layer first; empty when it was not measured or does not apply.
+/// What was measured in each layer, first layer first; empty when it was not measured or does not apply. Gates,
+/// attention and activations are those of the step's first micro-step.
 struct LayerMetrics {
   std::vector<double> gate_mean;                  ///< mean gate score, in [0, 1] for a sigmoid
   std::vector<double> first_token_attention;      ///< share of attention that goes to the first token

@@ -40,6 +40,8 @@ void shrink_model(Shrinker& s, ModelConfig& m, const MeshConfig& mesh) {
     MoeConfig& moe = *m.mutable_moe();
     s.shrink("model.moe.moe_intermediate_size", moe.moe_intermediate_size(), kWidthOfAPart * mesh.etp(),
              [&](int64_t n) { moe.set_moe_intermediate_size(n); });
+    s.shrink("model.moe.shared_expert_intermediate_size", moe.shared_expert_intermediate_size(),
+             kWidthOfAPart * mesh.tp(), [&](int64_t n) { moe.set_shared_expert_intermediate_size(n); });
   } else {
     s.shrink("model.intermediate_size", m.intermediate_size(), kWidthOfAPart * mesh.tp(),
              [&](int64_t n) { m.set_intermediate_size(n); });
@@ -82,6 +84,8 @@ std::string shrink_for_verification(TrainConfig& config, int world_size) {
     t.add_recompute()->set_first_layer(0);
     t.mutable_recompute(0)->set_last_layer(0);
   }
+  // Nothing is evaluated, and layers that it names may be gone.
+  config.clear_evaluation();
   config.set_precision(TrainConfig::F64);
   return s.changes;
 }

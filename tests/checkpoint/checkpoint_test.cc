@@ -130,7 +130,7 @@ TEST(Checkpoint, PiecesOfNoParameterAreRefused) {
   reader.check_parameters(model.records);
   model.records.pop_back();
   EXPECT_THAT(error_of([&] { reader.check_parameters(model.records); }),
-              HasSubstr("holds norm.weight, which the model"));
+              HasSubstr("holds norm.weight, which this model lacks"));
 }
 
 TEST(Checkpoint, OneChangedByteAnywhereIsDetected) {

@@ -22,8 +22,9 @@ class Rope : public KernelTest {
 };
 
 struct Tables {
-  Tables(DType dtype, int64_t half) : cosine(dtype, {kMaxPositions, half}), sine(dtype, {kMaxPositions, half}) {
-    rope_tables(kBase, {}, cosine, sine);
+  Tables(DType dtype, int64_t half, const Yarn& yarn = {})
+      : cosine(dtype, {kMaxPositions, half}), sine(dtype, {kMaxPositions, half}) {
+    rope_tables(kBase, yarn, cosine, sine);
   }
   TestTensor cosine, sine;
 };
@@ -35,31 +36,40 @@ std::vector<int32_t> positions_of(int64_t tokens) {
   return positions;
 }
 
+/// From 16 positions to 40, planes between 2 and a quarter of a turn slowed in part; and as trained.
+const std::vector<reference::Stretch> kStretches = {{}, {2.5, 16, 2, 0.25}};
+Yarn yarn_of(const reference::Stretch& by) { return {by.factor, by.original_length, by.fast, by.slow}; }
+
 const std::vector<Shape> kShapes = {{1, 1, 2}, {7, 3, 6}, {33, 2, 32}, {33, 8, 64}};
 
 TEST_P(Rope, ForwardEqualsItsEquation) {
   for (const Shape& shape : kShapes) {
     const TestTensor x = tensor(shape, 1), positions(positions_of(shape[0])), y(dtype(), shape);
-    const Tables tables(dtype(), shape[2] / 2);
-    rope_forward(stream(), x, positions, tables.cosine, tables.sine, y);
-    const auto want = reference::rope(x.values(), positions_of(shape[0]), kBase, static_cast<size_t>(shape[1]),
-                                      static_cast<size_t>(shape[2]));
-    EXPECT_LE(relative_l2(y.values(), want), tolerance(dtype())) << to_string(shape);
+    for (const reference::Stretch& by : kStretches) {
+      const Tables tables(dtype(), shape[2] / 2, yarn_of(by));
+      rope_forward(stream(), x, positions, tables.cosine, tables.sine, y);
+      const auto want = reference::rope(x.values(), positions_of(shape[0]), kBase, static_cast<size_t>(shape[1]),
+                                        static_cast<size_t>(shape[2]), by);
+      EXPECT_LE(relative_l2(y.values(), want), tolerance(dtype())) << to_string(shape) << " by " << by.factor;
+    }
   }
 }
 
 TEST_P(Rope, GradientEqualsTheComplexStep) {
   for (const Shape& shape : kShapes) {
     const TestTensor dy = tensor(shape, 3), positions(positions_of(shape[0])), dx(dtype(), shape);
-    const Tables tables(dtype(), shape[2] / 2);
-    rope_backward(stream(), dy, positions, tables.cosine, tables.sine, dx);
-    const reference::Directions of_x(shape.count());
-    const auto slopes = of_x.slopes(test_data(shape.count(), 1), [&](const std::vector<Complex>& moved) {
-      return reference::weighted_sum(
-          dy.values(), reference::rope(moved, positions_of(shape[0]), kBase, static_cast<size_t>(shape[1]),
-                                       static_cast<size_t>(shape[2])));
-    });
-    EXPECT_LE(relative_l2(of_x.project(dx.values()), slopes), tolerance(dtype())) << to_string(shape);
+    for (const reference::Stretch& by : kStretches) {
+      const Tables tables(dtype(), shape[2] / 2, yarn_of(by));
+      rope_backward(stream(), dy, positions, tables.cosine, tables.sine, dx);
+      const reference::Directions of_x(shape.count());
+      const auto slopes = of_x.slopes(test_data(shape.count(), 1), [&](const std::vector<Complex>& moved) {
+        return reference::weighted_sum(
+            dy.values(), reference::rope(moved, positions_of(shape[0]), kBase, static_cast<size_t>(shape[1]),
+                                         static_cast<size_t>(shape[2]), by));
+      });
+      EXPECT_LE(relative_l2(of_x.project(dx.values()), slopes), tolerance(dtype()))
+          << to_string(shape) << " by " << by.factor;
+    }
   }
 }
 

@@ -69,6 +69,38 @@ TEST(EventWriter, HistogramWithoutFiniteValuesIsNotWritten) {
   EXPECT_EQ(read_events(writer.path()).size(), 1u);
 }
 
+TEST(EventWriter, HistogramOfScoresKeepsTheirBins) {
+  EventWriter writer(fresh_dir());
+  ScoreHistogram scores{"gate_scores/G1/layer_00", {0, 3, 0, 5}, 0.3, 0.9, 4.5, 3.25};
+  writer.histogram(7, scores);
+  const Event event = read_events(writer.path())[1];
+  EXPECT_EQ(event.step(), 7);
+  EXPECT_EQ(event.summary().value(0).tag(), "gate_scores/G1/layer_00");
+  const tensorboard::Histogram histogram = event.summary().value(0).histo();
+  EXPECT_EQ(histogram.num(), 8);
+  EXPECT_EQ(histogram.sum(), 4.5);
+  EXPECT_EQ(histogram.sum_squares(), 3.25);
+  EXPECT_EQ(histogram.min(), 0.3);
+  EXPECT_EQ(histogram.max(), 0.9);
+  // How many scores lie below a limit is what the bins say.
+  const auto below = [&](double limit) {
+    double count = 0;
+    for (int i = 0; i < histogram.bucket_size(); ++i)
+      count += histogram.bucket_limit(i) <= limit ? histogram.bucket(i) : 0;
+    return count;
+  };
+  EXPECT_EQ(below(0.25), 0);
+  EXPECT_EQ(below(0.5), 3);
+  EXPECT_EQ(below(0.75), 3);
+  EXPECT_EQ(below(1), 8);
+}
+
+TEST(EventWriter, HistogramOfNoScoresIsNotWritten) {
+  EventWriter writer(fresh_dir());
+  writer.histogram(7, ScoreHistogram{"gate_scores/G1/layer_00", {0, 0}});
+  EXPECT_EQ(read_events(writer.path()).size(), 1u);
+}
+
 TEST(EventWriter, NamesTheFileItCannotOpen) {
   try {
     EventWriter writer("/proc/no_such_folder");

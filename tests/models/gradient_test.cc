@@ -35,6 +35,8 @@ std::vector<Variant> variants() {
         "model.sandwich_norm=true"}},
       {"sandwich", {"model.sandwich_norm=true"}},
       {"clip", {"model.residual_clip=0.3"}},
+      // Of the three planes one keeps its speed, and the others are slowed by a third and two thirds of the factor.
+      {"yarn", {"model.rope_theta=10", "model.yarn={factor: 4 original_length: 8 beta_fast: 1 beta_slow: 0.2}"}},
       {"sandwich_clip", {"model.sandwich_norm=true", "model.residual_clip=0.9", "model.gates[0].position=G5"}},
       {"five_gates",
        {"model.gates[0]={position: G1 bias: true}", "model.gates[1]={position: G2 granularity: HEADWISE}",

@@ -155,7 +155,12 @@ class Model {
     if (before) y = gated(position, x, y, heads);
     if (c_.qk_norm()) y = norm(y, layer_ + "self_attn." + which + "_norm.weight");
     if (!before) y = gated(position, x, y, heads);
-    return rope(y, text_.positions, c_.rope_theta(), heads, head_dim());
+    Stretch by;
+    if (c_.has_yarn()) {
+      const double trained = static_cast<double>(c_.yarn().original_length());
+      by = {c_.yarn().factor(), trained, c_.yarn().beta_fast(), c_.yarn().beta_slow()};
+    }
+    return rope(y, text_.positions, c_.rope_theta(), heads, head_dim(), by);
   }
 
   Values attention_layer(const Values& x) const {

@@ -68,6 +68,7 @@ inline TrainConfig layout_config(const Layout& l, const std::vector<std::string>
     }
   } else if (!l.gate.empty()) {
     overrides.push_back("model.gates[0]={position: G1 granularity: " + l.gate + "}");
+    if (l.moe && l.gate == "HEADWISE") overrides.push_back("model.moe.shared_expert_intermediate_size=8");
   }
   if (l.recompute) overrides.push_back("training.recompute[0]={first_layer: 0 last_layer: 0}");
   overrides.insert(overrides.end(), more.begin(), more.end());
