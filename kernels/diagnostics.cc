@@ -23,6 +23,10 @@ void attention_map(Stream& s, const AttentionInput& in, Tensor lse, Tensor map, 
   expect("lse", lse, in.q.dtype, {in.q.dim(0), in.q.dim(1)});
   expect("map", map, DType::kF64, {map.dim(0), map.dim(0)});
   expect("rows", rows, DType::kF64, {map.dim(0)});
+  const int32_t *queries = in.query_offsets.as<int32_t>(), *keys = in.key_offsets.as<int32_t>();
+  for (int64_t i = 0; i < in.query_offsets.count(); ++i) {
+    INVARIANT(queries[i] == keys[i], "offsets: queries and keys must be of the same tokens");
+  }
   SLUICE_DISPATCH(s, attention_map(s, in, lse, map, rows));
 }
 

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include <glog/logging.h>
+#include <google/protobuf/util/message_differencer.h>
 
 #include "parallel/agree.h"
 #include "runtime/checkpoint/reader.h"
@@ -30,7 +31,7 @@ void warn_of_changes(ModelConfig trained, ModelConfig model) {
     config->clear_yarn();
     config->clear_rope_theta();
   }
-  if (trained.SerializeAsString() == model.SerializeAsString()) return;
+  if (google::protobuf::util::MessageDifferencer::Equivalent(trained, model)) return;
   LOG(WARNING) << "--set changes the model; it was trained as " << trained.ShortDebugString();
 }
 

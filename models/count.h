@@ -14,8 +14,8 @@ struct ParameterCount {
 ParameterCount count_parameters(const ModelConfig& config);
 
 /// Carries out ffn_parity_multiple: the width of the feed-forward layers (of the experts, with moe) becomes the least
-/// multiple with which the model has the parameters that it has at the given width without gates, or more, and the
-/// field is cleared. Throws Error when the gates add more than the feed-forward layers have.
+/// multiple with which the model has at least the parameters that it has at the given width without gates, but never
+/// wider than given; and the field is cleared. Throws Error when the gates add more than the feed-forward layers have.
 void match_parameters(ModelConfig& config);
 
 /// Floating-point operations of training (forward and backward) a token: 6 for every active weight of a matrix product

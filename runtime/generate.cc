@@ -12,8 +12,6 @@
 namespace sluice {
 namespace {
 
-constexpr size_t kTokensAtATime = 2048;
-
 /// Keys and values of every layer for one sequence of at most `capacity` tokens.
 std::vector<LayerCache> make_caches(const ModelConfig& config, DType dtype, int64_t capacity, Arena& arena) {
   std::vector<LayerCache> caches(static_cast<size_t>(config.num_layers()));
@@ -66,12 +64,9 @@ class Decoder {
         cache_arena_("key-value cache", MemorySource::kHugePages, physical_memory_bytes()),
         caches_(make_caches(transformer.config(), weights.embed_tokens.dtype, capacity, cache_arena_)) {}
 
-  /// Logits [vocab] after these tokens, which follow those of earlier calls.
-  std::span<double> extend(std::span<const int32_t> tokens) {
-    // A long text at once would take memory for all that its layers save.
-    for (; tokens.size() > kTokensAtATime; tokens = tokens.subspan(kTokensAtATime)) {
-      compute(tokens.first(kTokensAtATime), false);
-    }
+  /// Logits [vocab] after these tokens, which follow those of earlier calls, so many computed at a time.
+  std::span<double> extend(std::span<const int32_t> tokens, size_t at_a_time) {
+    for (; tokens.size() > at_a_time; tokens = tokens.subspan(at_a_time)) compute(tokens.first(at_a_time), false);
     compute(tokens, true);
     return logits_;
   }
@@ -118,13 +113,13 @@ void generate(Stream& s, const Mesh& mesh, const Transformer& transformer, const
   ENSURE(!prompt.empty(), "the prompt holds no token");
   const Philox random(options.seed, "generate");
   Decoder decoder(s, mesh, transformer, weights, static_cast<int64_t>(prompt.size()) + options.tokens);
-  std::span<double> logits = decoder.extend(prompt);
+  std::span<double> logits = decoder.extend(prompt, static_cast<size_t>(options.prompt_tokens_at_a_time));
   for (int64_t i = 0; i < options.tokens; ++i) {
     forbid_others(options.drawable, logits);
     const int32_t token = draw(logits, options.temperature, random.uniform(static_cast<uint64_t>(i)));
     on_token(token);
     if (token == options.end_token || i + 1 == options.tokens) return;
-    logits = decoder.extend({&token, 1});
+    logits = decoder.extend({&token, 1}, 1);
   }
 }
 

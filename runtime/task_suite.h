@@ -12,7 +12,7 @@ namespace sluice {
 struct TaskAccuracy {
   TaskSuite::Task task;
   int64_t length = 0;
-  int64_t samples = 0;  ///< 0: the task does not fit into the length
+  int64_t samples = 0;  ///< 0: not every sample fits into the length
   int64_t answers = 0;  ///< in all samples
   int64_t named = 0;    ///< of them, by greedy continuations
 

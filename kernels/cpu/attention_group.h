@@ -30,8 +30,6 @@ struct AttentionGroup {
   int64_t visible(int64_t r) const { return positions[r / heads] + 1; }
 };
 
-inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
 inline int64_t most_of(const int64_t* values, int64_t count) {
   int64_t most = 0;
   for (int64_t i = 0; i < count; ++i) most = values[i] > most ? values[i] : most;

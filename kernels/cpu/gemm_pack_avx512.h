@@ -3,14 +3,13 @@
 #include <cstdint>
 
 #include "kernels/cpu/gemm_tile_avx512.h"
+#include "kernels/cpu/simd.h"
 
 // Operands of the f32 GEMM for AVX-512 in the order in which its tiles read them.
 namespace sluice::cpu::SLUICE_CPU_NAMESPACE {
 
 /// Floats that packing may write past the end of what it packs: its stores are whole vectors.
 constexpr int64_t kPackSlack = 64;
-
-inline int64_t smaller(int64_t x, int64_t y) { return x < y ? x : y; }
 
 inline __mmask16 lanes(int64_t count) {
   return static_cast<__mmask16>(count >= 16 ? 0xffff : count <= 0 ? 0 : (1u << count) - 1);

@@ -9,6 +9,8 @@
 // builds of the same function can be mistaken for each other by the linker.
 namespace sluice::cpu::SLUICE_CPU_NAMESPACE {
 
+inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
 /// a * b + c, fused where the instruction set has it.
 template <class T>
 inline T multiply_add(T a, T b, T c) {

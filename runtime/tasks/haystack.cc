@@ -11,6 +11,11 @@ constexpr size_t kLongestSentence = 600;  // bytes; longer ones are cut at white
 
 bool is_space(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
 
+/// The full stop, question and exclamation mark of Chinese and Japanese, in UTF-8.
+bool is_wide_mark(std::string_view bytes) {
+  return bytes == "\xe3\x80\x82" || bytes == "\xef\xbc\x9f" || bytes == "\xef\xbc\x81";
+}
+
 std::string repeat(int count, const auto& make) {
   std::string text;
   for (int i = 0; i < count; ++i) text += make();
@@ -65,9 +70,13 @@ size_t sentence_end(std::string_view text) {
     if (text[i] == '\n') return i;
     const char before = text[i - 1];
     if ((before == '.' || before == '?' || before == '!') && is_space(text[i])) return i;
+    if (i >= 3 && is_wide_mark(text.substr(i - 3, 3))) return i;
     if (i >= kLongestSentence && is_space(text[i])) return i;
   }
-  return text.size() > 2 * kLongestSentence ? kLongestSentence : std::string_view::npos;
+  if (text.size() <= 2 * kLongestSentence) return std::string_view::npos;
+  size_t end = kLongestSentence;
+  while (end > 1 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+  return end;
 }
 
 TextSentences::TextSentences(const IndexedDataset& set, const Tokenizer& tokenizer, Draws& draws)

@@ -50,8 +50,9 @@ class TextSentences {
   std::string text_;  ///< read, not yet handed out
 };
 
-/// Where the first sentence of a text ends: behind a full stop, question or exclamation mark before white space, or
-/// before a line break; npos when it goes on. Never 0.
+/// Where the first sentence of a text ends: behind a full stop, question or exclamation mark before white space, behind
+/// a Chinese one, or before a line break; after 600 bytes at white space, after 1200 behind the character at 600. npos
+/// when it goes on. Never 0.
 size_t sentence_end(std::string_view text);
 
 }  // namespace sluice

@@ -5,6 +5,8 @@
 namespace sluice {
 namespace {
 
+constexpr int64_t kFewestTokensANeedle = 16;  // of the text around it
+
 void append(const Piece& piece, std::vector<int32_t>& tokens) {
   tokens.insert(tokens.end(), piece.begin(), piece.end());
 }
@@ -36,12 +38,13 @@ std::optional<Task> hide(PieceEncoder& encode, const PromptParts& parts, const s
     hidden.push_back(encode(needle));
     room -= size(hidden.back());
   }
+  if (room < kFewestTokensANeedle * static_cast<int64_t>(needles.size())) return std::nullopt;
   while (room > 0) {
     Piece sentence = encode(next_sentence());
+    sentence.resize(static_cast<size_t>(std::min(size(sentence), room)));
     room -= size(sentence);
-    if (room >= 0) body.push_back(std::move(sentence));
+    body.push_back(std::move(sentence));
   }
-  if (body.size() < needles.size()) return std::nullopt;
   std::vector<int64_t> places;
   for (size_t i = 0; i < hidden.size(); ++i) places.push_back(draws.below(static_cast<int64_t>(body.size()) + 1));
   std::sort(places.begin(), places.end());

@@ -53,8 +53,8 @@ class Prompt {
   int64_t room_;
 };
 
-/// Hides needles, in their order, at drawn places among as many sentences as fit. Nothing when there is no room for as
-/// many sentences as needles.
+/// Hides needles, in their order, at drawn places between sentences, the last of which is cut where the length ends.
+/// Nothing when the text around them would have fewer than 16 tokens a needle.
 std::optional<Task> hide(PieceEncoder& encode, const PromptParts& parts, const std::vector<std::string>& needles,
                          const std::function<std::string()>& next_sentence, int64_t length, Draws& draws);
 

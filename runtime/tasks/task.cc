@@ -65,10 +65,15 @@ Needles find_codes(TaskSuite::Task task, Names& names, Draws& draws) {
     }
   }
   const int64_t others = task == TaskSuite::MULTI_KEY ? kOthers - 1 : 0;
-  for (int64_t i = 0; i < others; ++i) needles.hidden.push_back(needle(name(), value()));
+  // One after the other: the order in which arguments are evaluated is the compiler's.
+  const auto another = [name, value] {
+    const std::string of = name();
+    return needle(of, value());
+  };
+  for (int64_t i = 0; i < others; ++i) needles.hidden.push_back(another());
   draws.shuffle(needles.hidden);
   needles.parts = ask_for(asked, values);
-  needles.next_sentence = [name, value] { return needle(name(), value()); };
+  needles.next_sentence = another;
   return needles;
 }
 

@@ -25,8 +25,8 @@ class TaskMaker {
   TaskMaker(const Tokenizer& tokenizer, const IndexedDataset& text, uint64_t seed)
       : tokenizer_(tokenizer), text_(text), seed_(seed) {}
 
-  /// Sample `index` of a task, as long as it can be with prompt and continuation within `length` tokens; a function of
-  /// (seed, task, length, index). Nothing when the task does not fit.
+  /// Sample `index` of a task, prompt and continuation together `length` tokens or, in lists of words, somewhat fewer;
+  /// a function of (seed, task, length, index). Nothing when the task does not fit.
   std::optional<Task> make(TaskSuite::Task task, int64_t length, int64_t index) const;
 
  private:

@@ -112,17 +112,31 @@ TEST(OwnGemm, ARowDoesNotDependOnTheOthers) {
   if (!isa_supported(Isa::kAvx512)) GTEST_SKIP() << "needs AVX-512";
   ThreadPool pool(1);
   Stream stream{Device::kCpu, Isa::kAvx512, &pool};
-  constexpr int64_t kRows = 40, kColumns = 70, kDepth = 300;
-  const TestTensor a(DType::kF32, {kRows, kDepth}, test_data(kRows * kDepth, 1)),
-      b(DType::kF32, {kColumns, kDepth}, test_data(kColumns * kDepth, 2)), c(DType::kF32, {kRows, kColumns});
-  gemm(stream, Transpose::kNo, Transpose::kYes, a, b, c);
-  const std::vector<double> all = c.values();
-  for (const int64_t row : {0, 13, 14, 39}) {
-    const TestTensor one(DType::kF32, {1, kColumns});
-    gemm(stream, Transpose::kNo, Transpose::kYes, Tensor(a).rows(row, 1), b, one);
-    EXPECT_TRUE(std::equal(all.begin() + row * kColumns, all.begin() + (row + 1) * kColumns, one.values().begin()))
-        << row;
+  constexpr int64_t kRows = 40, kColumns = 70;
+  // In one block of k; in two, where rows of a are packed; in three.
+  for (const int64_t depth : {300, 1024, 1100}) {
+    const TestTensor a(DType::kF32, {kRows, depth}, test_data(kRows * depth, 1)),
+        b(DType::kF32, {kColumns, depth}, test_data(kColumns * depth, 2)), c(DType::kF32, {kRows, kColumns});
+    gemm(stream, Transpose::kNo, Transpose::kYes, a, b, c);
+    const std::vector<double> all = c.values();
+    for (const int64_t row : {0, 13, 14, 39}) {
+      const TestTensor one(DType::kF32, {1, kColumns});
+      gemm(stream, Transpose::kNo, Transpose::kYes, Tensor(a).rows(row, 1), b, one);
+      EXPECT_TRUE(std::equal(all.begin() + row * kColumns, all.begin() + (row + 1) * kColumns, one.values().begin()))
+          << row << " of " << depth;
+    }
   }
+}
+
+TEST(OwnGemm, MoreRowsThanItPacksAtATime) {
+  if (!isa_supported(Isa::kAvx512)) GTEST_SKIP() << "needs AVX-512";
+  ThreadPool pool(1);
+  Stream stream{Device::kCpu, Isa::kAvx512, &pool};
+  const Product p{true, false, 4000, 3, 5};
+  const TestTensor a(DType::kF32, {p.k, p.m}, test_data(p.m * p.k, 1)),
+      b(DType::kF32, {p.k, p.n}, test_data(p.k * p.n, 2)), c(DType::kF32, {p.m, p.n});
+  gemm(stream, Transpose::kYes, Transpose::kNo, a, b, c);
+  EXPECT_LE(relative_l2(c.values(), reference::gemm(p, a.values(), b.values())), tolerance(DType::kF32));
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, Gemm, testing::ValuesIn(kernel_cases()), kernel_case_name);

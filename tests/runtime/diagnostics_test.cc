@@ -201,6 +201,10 @@ TEST(Diagnostics, AreTheSameOnEveryLayout) {
     run_ranks(ranks, [&](ProcessGroup& world) {
       TinyRun run(config, world);
       DiagnosticsProbe probe(config.model(), run.mesh(), DiagnosticsProbe::Detail::kFull);
+      AttentionMap wanted;
+      wanted.add_layers(1);
+      wanted.set_positions(5);
+      probe.map_attention(wanted);
       run.step().set_probe(&probe);
       run.run(1);
       probe.set_mean_gates(probe.finish());
@@ -228,6 +232,11 @@ TEST(Diagnostics, AreTheSameOnEveryLayout) {
     EXPECT_NEAR(a.attention_output_max, b.attention_output_max, 1e-12);
     EXPECT_NEAR(a.router_entropy, b.router_entropy, 1e-12);
     EXPECT_EQ(a.expert_load_max_over_mean, b.expert_load_max_over_mean);
+    ASSERT_EQ(b.attention_map.size(), i == 1 ? 5u : 0u);
+    ASSERT_EQ(a.attention_map.size(), b.attention_map.size());
+    for (size_t row = 0; row < b.attention_map.size(); ++row) {
+      EXPECT_THAT(a.attention_map[row], testing::Pointwise(testing::DoubleNear(1e-12), b.attention_map[row]));
+    }
   }
 }
 

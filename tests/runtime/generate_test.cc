@@ -77,6 +77,18 @@ TEST_F(Generate, TheCacheGivesWhatTheWholeTextGives) {
   EXPECT_EQ(text.size(), 26u);
 }
 
+TEST_F(Generate, APromptInPartsGivesWhatItGivesAtOnce) {
+  const std::vector<int32_t> prompt = {3, 14, 15, 9, 2, 6, 5, 35};
+  GenerateOptions options;
+  options.tokens = 20;
+  options.temperature = 0;
+  const std::vector<int32_t> at_once = generate_from(prompt, options);
+  for (int64_t at_a_time : {1, 3, 4, 7}) {
+    options.prompt_tokens_at_a_time = at_a_time;
+    EXPECT_EQ(generate_from(prompt, options), at_once) << at_a_time;
+  }
+}
+
 TEST_F(Generate, TheSeedDecidesTheDraws) {
   GenerateOptions options;
   options.tokens = 20;
