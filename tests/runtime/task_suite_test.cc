@@ -46,7 +46,7 @@ class Speller {
 TrainConfig byte_config(const std::vector<std::string>& more = {}) {
   std::vector<std::string> overrides = {
       "model.vocab_size=258",        "model.hidden_size=258",           "model.num_layers=1",
-      "evaluation.tasks.samples=30", "evaluation.tasks.lengths[0]=600", "evaluation.tasks.tasks[0]=NEEDLE"};
+      "evaluation.tasks.samples=16", "evaluation.tasks.lengths[0]=600", "evaluation.tasks.tasks[0]=NEEDLE"};
   overrides.insert(overrides.end(), more.begin(), more.end());
   return tiny_config(overrides);
 }
@@ -58,19 +58,19 @@ TEST(TaskSuite, AModelThatSaysAnAnswerHasItCounted) {
   const TaskMaker maker(tokenizer, text, 1);
   // The model can spell a number whose digits are all different.
   std::string number;
-  for (int64_t sample = 0; sample < 30 && number.empty(); ++sample) {
+  for (int64_t sample = 0; sample < 16 && number.empty(); ++sample) {
     const std::string answer = maker.make(TaskSuite::NEEDLE, 600, sample)->answers[0];
     if (std::set<char>(answer.begin(), answer.end()).size() == answer.size()) number = answer;
   }
   ASSERT_FALSE(number.empty());
-  for (int ranks : {1, 2, 3}) {
+  for (int ranks : {1, 3}) {
     run_ranks(ranks, [&](ProcessGroup& world) {
       // Questions end in "is".
       Speller right(byte_config(), "s " + number + "."), wrong(byte_config(), "s " + number + "x");
       const std::vector<TaskAccuracy> cells = right.measure(world, maker, tokenizer);
       ASSERT_EQ(cells.size(), 1u);
-      EXPECT_EQ(cells[0].samples, 30) << ranks << " ranks";
-      EXPECT_EQ(cells[0].answers, 30);
+      EXPECT_EQ(cells[0].samples, 16) << ranks << " ranks";
+      EXPECT_EQ(cells[0].answers, 16);
       EXPECT_EQ(cells[0].named, 1);
       EXPECT_EQ(wrong.measure(world, maker, tokenizer)[0].named, 0) << "part of a longer word";
     });
@@ -85,7 +85,7 @@ TEST(TaskSuite, ATaskThatDoesNotFitHasNoSamples) {
   Speller speller(byte_config({"evaluation.tasks.lengths[1]=100"}), "s .");
   const std::vector<TaskAccuracy> cells = speller.measure(*group, TaskMaker(tokenizer, text, 1), tokenizer);
   ASSERT_EQ(cells.size(), 2u);
-  EXPECT_EQ(cells[0].samples, 30);
+  EXPECT_EQ(cells[0].samples, 16);
   EXPECT_EQ(cells[1].samples, 0);
 }
 
