@@ -22,6 +22,12 @@ void EvaluationData::read(int64_t first, int64_t count, Batch& batch) const {
             first + count, " of ", windows_);
   batch.start(count, length_);
   for (int64_t i = 0; i < count; ++i) append_window(set_, (first + i) * length_, vocab_size_, batch);
+  // Diagnostics look at every token, so that the set's last window ends where the set does.
+  const int64_t beyond = (first + count) * length_ - set_.tokens();
+  if (count == 0 || beyond <= 0) return;
+  const size_t kept = batch.tokens.size() - static_cast<size_t>(beyond);
+  for (std::vector<int32_t>* v : {&batch.tokens, &batch.targets, &batch.positions}) v->resize(kept);
+  batch.document_offsets.pop_back();
 }
 
 void EvaluationData::check_ids(int64_t windows) const {

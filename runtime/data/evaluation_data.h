@@ -25,7 +25,7 @@ class EvaluationData {
   int64_t windows_read(int64_t most) const { return most > 0 ? std::min(most, windows_) : windows_; }
   /// Reads the tokens of the first `windows` windows. Throws Error naming the first that is not in the vocabulary.
   void check_ids(int64_t windows) const;
-  /// Fills `batch` with windows [first, first + count), all below windows().
+  /// Fills `batch` with windows [first, first + count), all below windows(). The last window ends where the set does.
   void read(int64_t first, int64_t count, Batch& batch) const;
 
  private:

@@ -26,10 +26,10 @@ TEST(EvaluationData, EveryTokenButADocumentsFirstIsATargetOnce) {
   ASSERT_EQ(data.windows(), 3);
   Batch batch;
   data.read(0, 3, batch);
-  EXPECT_THAT(batch.tokens, ElementsAre(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0));
-  EXPECT_THAT(batch.targets, ElementsAre(2, 3, 4, 5, -1, 7, -1, 9, 10, 11, -1, -1));
-  EXPECT_THAT(batch.positions, ElementsAre(0, 1, 2, 3, 0, 0, 1, 0, 0, 1, 2, 0));
-  EXPECT_THAT(batch.document_offsets, ElementsAre(0, 4, 5, 7, 8, 11, 12));
+  EXPECT_THAT(batch.tokens, ElementsAre(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11));
+  EXPECT_THAT(batch.targets, ElementsAre(2, 3, 4, 5, -1, 7, -1, 9, 10, 11, -1));
+  EXPECT_THAT(batch.positions, ElementsAre(0, 1, 2, 3, 0, 0, 1, 0, 0, 1, 2));
+  EXPECT_THAT(batch.document_offsets, ElementsAre(0, 4, 5, 7, 8, 11));
   EXPECT_EQ(batch.target_count, 8);
 }
 
