@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <map>
-#include <regex>
 #include <set>
 
 #include "runtime/tasks/haystack.h"
@@ -22,10 +21,14 @@ std::vector<TaskSuite::Task> all_tasks() {
   return tasks;
 }
 
-std::vector<std::string> matches(const std::string& text, const std::string& pattern, size_t group = 1) {
-  const std::regex expression(pattern);
+/// What follows each `before`, up to any of the characters `ends`.
+std::vector<std::string> after_each(const std::string& text, const std::string& before, const char* ends) {
   std::vector<std::string> found;
-  for (std::sregex_iterator i(text.begin(), text.end(), expression), end; i != end; ++i) found.push_back((*i)[group]);
+  for (size_t at = text.find(before); at != std::string::npos;) {
+    const size_t from = at + before.size(), to = std::min(text.find_first_of(ends, from), text.size());
+    found.push_back(text.substr(from, to - from));
+    at = text.find(before, to);
+  }
   return found;
 }
 
@@ -45,20 +48,20 @@ std::vector<std::string> by_count(const std::vector<std::string>& words, size_t 
 
 /// What one who reads the whole prompt answers.
 std::vector<std::string> read_codes(const std::string& text, const std::string& question) {
+  std::string names = ", " + after_each(question, "of ", "?").front();
+  if (const size_t last = names.find(" and "); last != std::string::npos) names.replace(last, 5, ", ");
   std::vector<std::string> answers;
-  for (const std::string& name : matches(question.substr(0, question.find('?')), "([a-z0-9-]+)(?=, | and |$)")) {
-    for (const std::string& code : matches(text, "The code of " + name + " is ([0-9a-f-]+)\\."))
-      answers.push_back(code);
+  for (const std::string& name : after_each(names, ", ", ",")) {
+    for (const std::string& code : after_each(text, "The code of " + name + " is ", ".")) answers.push_back(code);
   }
   return answers;
 }
 
 std::vector<std::string> trace(const std::string& text, const std::string& question) {
-  std::set<std::string> equal = {matches(question, "value (\\d+)").front()};
+  std::set<std::string> equal = {after_each(question, "value ", ",").front()};
   // Variables are set in the order of the text.
   std::vector<std::string> variables;
-  const std::vector<std::string> names = matches(text, "Let ([A-Z]+) = (\\w+)\\."),
-                                 values = matches(text, "Let ([A-Z]+) = (\\w+)\\.", 2);
+  const std::vector<std::string> names = after_each(text, "Let ", " "), values = after_each(text, " = ", ".");
   for (size_t i = 0; i < names.size(); ++i) {
     if (equal.count(values[i])) equal.insert(names[i]), variables.push_back(names[i]);
   }
@@ -68,7 +71,8 @@ std::vector<std::string> trace(const std::string& text, const std::string& quest
 std::vector<std::string> read(TaskSuite::Task task, const std::string& prompt) {
   const size_t question_at = prompt.rfind("\nThat was the ");
   const std::string text = prompt.substr(0, question_at), question = prompt.substr(question_at);
-  const std::vector<std::string> words = matches(text, ", ([a-z]+)");
+  // The first is of the introduction.
+  const std::vector<std::string> words = after_each(text, ", ", ", .");
   switch (task) {
     case TaskSuite::VARIABLE_TRACING:
       return trace(text, question);
