@@ -2,7 +2,6 @@
 
 #include <cstdlib>
 #include <new>
-#include <sys/mman.h>
 #include <utility>
 
 #include "kernels/core/error.h"
@@ -12,7 +11,6 @@ namespace {
 
 // A job starts within microseconds of the last one inside a step; sleeping at once would cost more than the job.
 constexpr int kSpins = 2000;
-constexpr size_t kHugePage = size_t{2} << 20;
 
 void pause() { __builtin_ia32_pause(); }
 
@@ -23,9 +21,8 @@ void ThreadPool::Free::operator()(void* p) const { std::free(p); }
 ThreadPool::ThreadPool(int threads) {
   INVARIANT(threads >= 1, "a pool needs at least one thread, got ", threads);
   for (int i = 0; i < threads; ++i) {
-    workspaces_.emplace_back(std::aligned_alloc(kHugePage, kWorkspaceBytes));
+    workspaces_.emplace_back(std::aligned_alloc(4096, kWorkspaceBytes));
     if (!workspaces_.back()) throw std::bad_alloc();
-    madvise(workspaces_.back().get(), kWorkspaceBytes, MADV_HUGEPAGE);
   }
   for (int worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
 }

@@ -89,6 +89,8 @@ using TileKernel = void (*)(const TileRows& a, int64_t k, const Ahead* ahead, co
   "vmovups (%[b]), %%zmm28\n vmovups 64(%[b]), %%zmm29\n" SLUICE_ROWS_##rows(SLUICE_STEP)                         \
       "add %[ks], %[a0]\n add %[ks], %[a3]\n add %[ks], %[a6]\n add %[ks], %[a9]\n add %[ks], %[a12]\n add $128, %[b]\n"
 
+// The loop spells its steps out.
+static_assert(kStepsALine == 3);
 #define SLUICE_TILE_KERNEL(rows)                                                                                      \
   inline void tile_kernel_##rows(const TileRows& a, int64_t k, const Ahead* ahead, const float* b, float* c,          \
                                  int64_t ldc, uint32_t column_mask, bool accumulate) {                                \

@@ -87,18 +87,13 @@ inline T sigmoid(T x) {
   return T(1) / (T(1) + exponential(-x));
 }
 
-/// Brings memory into the cache; any address will do.
-inline void fetch(const void* at, int64_t bytes) {
-  constexpr int64_t kLineBytes = 64;
-  for (int64_t i = 0; i < bytes; i += kLineBytes) __builtin_prefetch(static_cast<const char*>(at) + i);
-}
-
 /// Brings `count` elements some way behind `at` into the cache: the processor by itself runs too little ahead of a loop
 /// over much memory.
 template <class T>
 inline void fetch_ahead(const T* at, int64_t count) {
-  constexpr int64_t kAheadBytes = 2048;
-  fetch(reinterpret_cast<const char*>(at) + kAheadBytes, count * static_cast<int64_t>(sizeof(T)));
+  constexpr int64_t kAheadBytes = 2048, kLineBytes = 64;
+  const char* from = reinterpret_cast<const char*>(at) + kAheadBytes;
+  for (int64_t i = 0; i < count * static_cast<int64_t>(sizeof(T)); i += kLineBytes) __builtin_prefetch(from + i);
 }
 
 /// Sums in lanes: the compiler may vectorise them, and their order is fixed.

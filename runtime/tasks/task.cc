@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <set>
 
-#include <google/protobuf/message.h>
-
 #include "kernels/core/error.h"
 #include "runtime/tasks/haystack.h"
 #include "runtime/tasks/prompt.h"
