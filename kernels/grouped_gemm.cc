@@ -4,7 +4,8 @@
 
 SLUICE_BACKENDS(void grouped_linear_forward(Stream& s, Tensor x, Tensor w, Tensor offsets, Tensor y);
                 void grouped_linear_backward_input(Stream& s, Tensor dy, Tensor w, Tensor offsets, Tensor dx);
-                void grouped_linear_backward_weight(Stream& s, Tensor dy, Tensor x, Tensor offsets, Tensor dw);)
+                void grouped_linear_backward_weight(Stream& s, Tensor dy, Tensor x, Tensor offsets, Tensor dw,
+                                                    bool accumulate);)
 
 namespace sluice {
 namespace {
@@ -33,9 +34,9 @@ void grouped_linear_backward_input(Stream& s, Tensor dy, Tensor w, Tensor offset
   SLUICE_DISPATCH(s, grouped_linear_backward_input(s, dy, w, offsets, dx));
 }
 
-void grouped_linear_backward_weight(Stream& s, Tensor dy, Tensor x, Tensor offsets, Tensor dw) {
+void grouped_linear_backward_weight(Stream& s, Tensor dy, Tensor x, Tensor offsets, Tensor dw, bool accumulate) {
   check(x, dw, offsets, dy);
-  SLUICE_DISPATCH(s, grouped_linear_backward_weight(s, dy, x, offsets, dw));
+  SLUICE_DISPATCH(s, grouped_linear_backward_weight(s, dy, x, offsets, dw, accumulate));
 }
 
 }  // namespace sluice

@@ -16,7 +16,7 @@ void grouped_linear_forward(Stream& s, Tensor x, Tensor w, Tensor offsets, Tenso
 /// dx_e = dy_e w_e.   dy [rows, out], w [experts, out, in], dx [rows, in] out
 void grouped_linear_backward_input(Stream& s, Tensor dy, Tensor w, Tensor offsets, Tensor dx);
 
-/// dw_e += dy_e^T x_e.   dy [rows, out], x [rows, in], dw [experts, out, in] in/out
-void grouped_linear_backward_weight(Stream& s, Tensor dy, Tensor x, Tensor offsets, Tensor dw);
+/// dw_e = dy_e^T x_e + (accumulate ? dw_e : 0).   dy [rows, out], x [rows, in], dw [experts, out, in] out or in/out
+void grouped_linear_backward_weight(Stream& s, Tensor dy, Tensor x, Tensor offsets, Tensor dw, bool accumulate);
 
 }  // namespace sluice

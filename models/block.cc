@@ -72,8 +72,8 @@ void forward(StepContext& ctx, const BlockContext& shared, int64_t layer, const 
 }
 
 StepContext recomputing(StepContext& ctx) {
-  return {ctx.stream, ctx.kept,          ctx.recompute, ctx.recompute, ctx.scratch,
-          ctx.mesh,   ctx.expert_budget, ctx.hooks,     ctx.probe};
+  return {ctx.stream, ctx.kept,          ctx.recompute,           ctx.recompute, ctx.scratch,
+          ctx.mesh,   ctx.expert_budget, ctx.gradients_hold_sums, ctx.hooks,     ctx.probe};
 }
 
 void backward(StepContext& ctx, const BlockContext& shared, int64_t layer, const BlockTensors& p, BlockSaved& saved,

@@ -35,8 +35,9 @@ struct StepContext {
   const Mesh& mesh;  ///< the groups to communicate in
   /// Rows that the experts of a rank take at a time, as a multiple of an even share; more come in further passes.
   double expert_budget = 2;
-  StageHooks* hooks = nullptr;  ///< told where the model is; null: nobody listens
-  Probe* probe = nullptr;       ///< null: nobody looks
+  bool gradients_hold_sums = true;  ///< if not, those with gradient_is_written hold anything and the others zero
+  StageHooks* hooks = nullptr;      ///< told where the model is; null: nobody listens
+  Probe* probe = nullptr;           ///< null: nobody looks
 };
 
 /// The samples of a micro-step that this rank computes together with those of its tp group: documents packed one after

@@ -70,15 +70,15 @@ ExpertRows first_half(StepContext& ctx, Arena& arena, const MlpTensors& p, const
 }
 
 /// The backward of one pass. d_x [rows, hidden] out, may alias d_out; d_weights [rows] out; parameter gradients are
-/// added to. rows.gate_up is overwritten.
+/// added to where they `hold_sums`, else written. rows.gate_up is overwritten.
 void experts_backward(StepContext& ctx, const MlpTensors& p, const ExpertExchange::Pass& pass, const ExpertRows& rows,
-                      Tensor d_out, Tensor d_x, Tensor d_weights, MlpTensors& grads) {
+                      Tensor d_out, Tensor d_x, Tensor d_weights, MlpTensors& grads, bool hold_sums) {
   const Tensor d_activated = ctx.scratch.alloc("d_activated", d_out.dtype, {pass.rows, p.down_proj.dim(2)});
   grouped_linear_backward_input(ctx.stream, d_out, p.down_proj, pass.offsets, d_activated);
   const Tensor activated = d_activated, d_gate_up = rows.gate_up;
   swiglu_backward(ctx.stream, d_activated, rows.gate_up, rows.weights, activated, d_gate_up, d_weights);
-  grouped_linear_backward_weight(ctx.stream, d_out, activated, pass.offsets, grads.down_proj);
-  grouped_linear_backward_weight(ctx.stream, d_gate_up, rows.x, pass.offsets, grads.gate_up_proj);
+  grouped_linear_backward_weight(ctx.stream, d_out, activated, pass.offsets, grads.down_proj, hold_sums);
+  grouped_linear_backward_weight(ctx.stream, d_gate_up, rows.x, pass.offsets, grads.gate_up_proj, hold_sums);
   grouped_linear_backward_input(ctx.stream, d_gate_up, p.gate_up_proj, pass.offsets, d_x);
 }
 
@@ -180,7 +180,8 @@ void moe_backward(StepContext& ctx, const ModelConfig& config, const MlpTensors&
     const Tensor d_out = exchange.dispatch(ctx.scratch, pass, d_tokens);
     const Tensor d_rows = exchange.results(ctx.scratch, pass, returned);
     const Tensor d_row_weights = exchange.results(ctx.scratch, pass, d_sorted_weights);
-    experts_backward(ctx, p, pass, own, d_out, d_rows, d_row_weights.reshaped({pass.rows}), grads);
+    experts_backward(ctx, p, pass, own, d_out, d_rows, d_row_weights.reshaped({pass.rows}), grads,
+                     ctx.gradients_hold_sums || i > 0);
     exchange.combine(ctx.stream, ctx.scratch, pass, d_rows, returned);
     exchange.combine(ctx.stream, ctx.scratch, pass, d_row_weights, d_sorted_weights);
   }

@@ -173,6 +173,7 @@ ParameterRecord make_record(const ModelConfig& c, const std::string& name, bool 
   r.shape = part.shape();
   r.count = r.shape.count();
   r.stage = stage_of(c, name);
+  r.gradient_is_written = r.replicas == Replicas::kEdp;
 
   const GateSpec* gate = gate_of(c, name);
   const bool is_bias = ends_with(name, "bias");

@@ -29,16 +29,12 @@ GradientReducer::GradientReducer(const Mesh& mesh, const FlatLayout& layout, Zer
   arriving_ = arena.alloc("arriving_gradients", dtype, {shard_count(parts_)});
 }
 
-Tensor GradientReducer::place(const ParameterRecord& record) const {
-  return flat_.rows(
-      stage_offsets_[static_cast<size_t>(record.stage)] + record.flat_begin - layout_.stage_begin(record.stage),
-      record.count);
+Tensor GradientReducer::part_of_stage(int stage, int64_t begin, int64_t count) const {
+  return flat_.rows(stage_offsets_[static_cast<size_t>(stage)] + begin - layout_.stage_begin(stage), count);
 }
 
-Tensor GradientReducer::bucket_tensor(const Bucket& bucket) const {
-  return flat_.rows(
-      stage_offsets_[static_cast<size_t>(bucket.stage)] + bucket.begin - layout_.stage_begin(bucket.stage),
-      bucket.count);
+Tensor GradientReducer::place(const ParameterRecord& record) const {
+  return part_of_stage(record.stage, record.flat_begin, record.count);
 }
 
 template <class Visit>
@@ -48,7 +44,21 @@ void GradientReducer::for_each_bucket(int stage, const Visit& visit) {
   }
 }
 
-void GradientReducer::begin_step(Stream& s) { fill_zero(s, zero_ == ZeroStage::kGradients ? shard_ : flat_); }
+void GradientReducer::zero_stage(Stream& s, int stage) {
+  for (const FlatRange& range : layout_.added_to()) {
+    if (range.stage == stage) fill_zero(s, part_of_stage(stage, range.begin, range.count));
+  }
+}
+
+void GradientReducer::begin_step(Stream& s) {
+  if (zero_ == ZeroStage::kGradients) return fill_zero(s, shard_);
+  for (int stage = 0; stage < layout_.stages(); ++stage) zero_stage(s, stage);
+}
+
+void GradientReducer::begin_micro_step(bool first, bool last) {
+  holds_sums_ = !first && zero_ != ZeroStage::kGradients;
+  last_ = last;
+}
 
 void GradientReducer::before_backward(Stream& s, int stage) {
   if (zero_ != ZeroStage::kGradients) return;
@@ -57,7 +67,7 @@ void GradientReducer::before_backward(Stream& s, int stage) {
     if (stage_offsets_[static_cast<size_t>(other)] != stage_offsets_[static_cast<size_t>(stage)]) continue;
     for_each_bucket(other, [&](size_t i, const Bucket&) { land(s, i); });
   }
-  for_each_bucket(stage, [&](size_t, const Bucket& bucket) { fill_zero(s, bucket_tensor(bucket)); });
+  zero_stage(s, stage);
 }
 
 void GradientReducer::after_backward(Stream&, int stage) {

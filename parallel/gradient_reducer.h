@@ -21,12 +21,15 @@ class GradientReducer {
   /// Allocates the buffers of a dtype from `arena`. Mesh and layout must outlive the reducer.
   GradientReducer(const Mesh& mesh, const FlatLayout& layout, ZeroStage zero, DType dtype, Arena& arena);
 
-  /// Where the model adds the gradient of a parameter.
+  /// Where the model adds the gradient of a parameter, or writes it: see holds_sums().
   Tensor place(const ParameterRecord& record) const;
 
   /// Every rank of the mesh calls these in the order of StageHooks.
   void begin_step(Stream& s);
-  void begin_micro_step(bool last) { last_ = last; }
+  void begin_micro_step(bool first, bool last);
+  /// Whether gradients hold sums of earlier micro-steps. If not they are zero, except for those of parameters with
+  /// gradient_is_written, which hold anything.
+  bool holds_sums() const { return holds_sums_; }
   void before_backward(Stream& s, int stage);
   void after_backward(Stream& s, int stage);
   /// Waits until every sum is there.
@@ -43,7 +46,10 @@ class GradientReducer {
     Event event;
     bool under_way = false;
   };
-  Tensor bucket_tensor(const Bucket& bucket) const;
+  /// A part of a stage in flat_, where the stage has its place.
+  Tensor part_of_stage(int stage, int64_t begin, int64_t count) const;
+  Tensor bucket_tensor(const Bucket& bucket) const { return part_of_stage(bucket.stage, bucket.begin, bucket.count); }
+  void zero_stage(Stream& s, int stage);
   template <class Visit>
   void for_each_bucket(int stage, const Visit& visit);
   void land(Stream& s, size_t bucket);
@@ -57,7 +63,7 @@ class GradientReducer {
   Tensor shard_;     // kGradients: owned parts, summed over ranks and micro-steps
   Tensor arriving_;  // kGradients: owned parts of one micro-step, by shard_begin
   std::vector<int64_t> stage_offsets_;  // of each stage's place in flat_
-  bool last_ = true;
+  bool holds_sums_ = false, last_ = true;
 };
 
 }  // namespace sluice

@@ -29,7 +29,8 @@ struct ParameterRecord {
   Replicas replicas = Replicas::kDp;  ///< who holds equal copies, each with a part of the gradient
   int stage = 0;                      ///< of the model, in forward order; gradients are final a stage at a time
   bool weight_decay = true;
-  double lr_scale = 1;  ///< learning-rate multiplier (muP width scaling)
+  double lr_scale = 1;               ///< learning-rate multiplier (muP width scaling)
+  bool gradient_is_written = false;  ///< by the first micro-step whatever was there; otherwise always added to
   Initialisation initialisation = Initialisation::kNormal;
   double init_std = 0;     ///< standard deviation of kNormal
   int64_t flat_begin = 0;  ///< elements, in this rank's flat buffers of weights and gradients

@@ -62,7 +62,8 @@ const StepResult& TrainStep::run(Stream& s, int64_t step, double lr, const LossS
   ctx.hooks = &hooks;
   for (int64_t i = 0; i < scale.micro_steps; ++i) {
     ctx.probe = i < probed_micro_steps_ ? probe_ : nullptr;
-    reducer_.begin_micro_step(i + 1 == scale.micro_steps);
+    reducer_.begin_micro_step(i == 0, i + 1 == scale.micro_steps);
+    ctx.gradients_hold_sums = reducer_.holds_sums();
     transformer_.train_micro_step(ctx, model_.weight_tensors, token_batch(next_batch()), scale, sums_, saved_,
                                   gradient_tensors_);
   }

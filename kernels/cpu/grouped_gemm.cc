@@ -1,5 +1,7 @@
 #include "kernels/grouped_gemm.h"
 
+#include <cstring>
+
 #include "kernels/core/parallel_for.h"
 #include "kernels/cpu/multiply.h"
 
@@ -48,18 +50,18 @@ void grouped_linear_forward(Stream& s, Tensor x, Tensor w, Tensor offsets, Tenso
   const int64_t out = w.dim(1), in = w.dim(2);
   dispatch_float(x.dtype, [&]<class T>() {
     for_each_row_part<T>(s, offsets, [&](int64_t e, int64_t row, int64_t rows) -> Product<T> {
-      return {false,
-              true,
-              rows,
-              out,
-              in,
-              x.as<T>() + row * in,
-              in,
-              w.as<T>() + e * out * in,
-              in,
-              false,
-              y.as<T>() + row * out,
-              out};
+      return {.a_transposed = false,
+              .b_transposed = true,
+              .m = rows,
+              .n = out,
+              .k = in,
+              .a = x.as<T>() + row * in,
+              .lda = in,
+              .b = w.as<T>() + e * out * in,
+              .ldb = in,
+              .accumulate = false,
+              .c = y.as<T>() + row * out,
+              .ldc = out};
     });
   });
 }
@@ -68,32 +70,46 @@ void grouped_linear_backward_input(Stream& s, Tensor dy, Tensor w, Tensor offset
   const int64_t out = w.dim(1), in = w.dim(2);
   dispatch_float(dx.dtype, [&]<class T>() {
     for_each_row_part<T>(s, offsets, [&](int64_t e, int64_t row, int64_t rows) -> Product<T> {
-      return {false,
-              false,
-              rows,
-              in,
-              out,
-              dy.as<T>() + row * out,
-              out,
-              w.as<T>() + e * out * in,
-              in,
-              false,
-              dx.as<T>() + row * in,
-              in};
+      return {.a_transposed = false,
+              .b_transposed = false,
+              .m = rows,
+              .n = in,
+              .k = out,
+              .a = dy.as<T>() + row * out,
+              .lda = out,
+              .b = w.as<T>() + e * out * in,
+              .ldb = in,
+              .accumulate = false,
+              .c = dx.as<T>() + row * in,
+              .ldc = in};
     });
   });
 }
 
-void grouped_linear_backward_weight(Stream& s, Tensor dy, Tensor x, Tensor offsets, Tensor dw) {
+void grouped_linear_backward_weight(Stream& s, Tensor dy, Tensor x, Tensor offsets, Tensor dw, bool accumulate) {
   const int64_t experts = dw.dim(0), out = dw.dim(1), in = dw.dim(2);
   const int64_t* first = offsets.as<int64_t>();
   dispatch_float(dw.dtype, [&]<class T>() {
     parallel_for(s, experts, 1, [&](int64_t begin, int64_t end, int worker) {
       ProductChain<T> chain(s.pool->workspace(worker));
       for (int64_t e = begin; e < end; ++e) {
-        if (first[e] == first[e + 1]) continue;
-        chain.add({true, false, out, in, first[e + 1] - first[e], dy.as<T>() + first[e] * out, out,
-                   x.as<T>() + first[e] * in, in, true, dw.as<T>() + e * out * in, in});
+        T* const dw_e = dw.as<T>() + e * out * in;
+        if (first[e] < first[e + 1]) {
+          chain.add({.a_transposed = true,
+                     .b_transposed = false,
+                     .m = out,
+                     .n = in,
+                     .k = first[e + 1] - first[e],
+                     .a = dy.as<T>() + first[e] * out,
+                     .lda = out,
+                     .b = x.as<T>() + first[e] * in,
+                     .ldb = in,
+                     .accumulate = accumulate,
+                     .c = dw_e,
+                     .ldc = in});
+        } else if (!accumulate) {
+          std::memset(dw_e, 0, static_cast<size_t>(out * in) * sizeof(T));
+        }
       }
       chain.finish();
     });

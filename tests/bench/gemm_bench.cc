@@ -58,7 +58,7 @@ void grouped(Stream& s, int rounds, int64_t experts, int64_t rows_each, int64_t 
   std::snprintf(name, sizeof name, "%ld experts, %ld rows each, %ld from %ld", experts, rows_each, out, in);
   report(name, rounds, operations, [&] { grouped_linear_forward(s, x, w, offsets, y); });
   report("  dy w", rounds, operations, [&] { grouped_linear_backward_input(s, y, w, offsets, x); });
-  report("  dy^T x, added", rounds, operations, [&] { grouped_linear_backward_weight(s, y, x, offsets, dw); });
+  report("  dy^T x, added", rounds, operations, [&] { grouped_linear_backward_weight(s, y, x, offsets, dw, true); });
 }
 
 }  // namespace

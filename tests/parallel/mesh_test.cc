@@ -83,5 +83,26 @@ TEST(FlatLayout, EveryElementOfABucketHasOneOwnerAmongItsCopies) {
   }
 }
 
+TEST(FlatLayout, GradientsAreAddedToWhereverNoneIsWritten) {
+  std::vector<ParameterRecord> records(6);
+  for (size_t i = 0; i < records.size(); ++i) {
+    records[i].stage = static_cast<int>(i / 3);
+    records[i].replicas = i % 3 == 1 ? Replicas::kEdp : Replicas::kDp;
+    records[i].gradient_is_written = i % 3 == 1;
+    records[i].count = 7 + static_cast<int64_t>(i) * 31;
+  }
+  const FlatLayout layout(records, eight());
+  std::vector<int> ways(static_cast<size_t>(layout.count()));
+  for (const FlatRange& range : layout.added_to()) {
+    EXPECT_GE(range.begin, layout.stage_begin(range.stage));
+    EXPECT_LE(range.begin + range.count, layout.stage_end(range.stage));
+    for (int64_t i = 0; i < range.count; ++i) ++ways[static_cast<size_t>(range.begin + i)];
+  }
+  for (const ParameterRecord& r : records) {
+    for (int64_t i = 0; r.gradient_is_written && i < r.count; ++i) ++ways[static_cast<size_t>(r.flat_begin + i)];
+  }
+  EXPECT_THAT(ways, testing::Each(1));
+}
+
 }  // namespace
 }  // namespace sluice

@@ -73,7 +73,7 @@ TEST(Overlap, GradientsOfAThreadGroupTravelWhileEarlierStagesCompute) {
       Stream s{Device::kCpu, Isa::kPortable, &pool};
       Model model(world, zero);
       model.reducer.begin_step(s);
-      model.reducer.begin_micro_step(true);
+      model.reducer.begin_micro_step(true, true);
       const double elapsed = seconds_of([&] {
         for (int stage = kStages - 1; stage >= 0; --stage) {
           model.reducer.before_backward(s, stage);
