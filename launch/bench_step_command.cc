@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <chrono>
+#include <ctime>
 #include <numeric>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -10,6 +12,7 @@
 #include "launch/shared_config.h"
 #include "models/count.h"
 #include "parallel/traffic.h"
+#include "runtime/diagnostics.h"
 #include "runtime/step.h"
 #include "runtime/traffic_plan.h"
 #include "runtime/validate.h"
@@ -62,6 +65,38 @@ void print_traffic(const TrafficMeter& meter, const TrafficPlan& plan, int64_t s
   }
 }
 
+/// CPU time of this rank's threads so far.
+double cpu_seconds() {
+  timespec now{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+}
+
+/// The diagnostics of a step that a training run logs, and the CPU time that they take.
+class TimedDiagnostics : public Probe {
+ public:
+  TimedDiagnostics(const ModelConfig& config, const Mesh& mesh)
+      : diagnostics_(config, mesh, DiagnosticsProbe::Detail::kCheap) {}
+
+  bool sees_blocks() const override { return true; }
+  void see_block(StepContext& ctx, int64_t layer, const TokenBatch& batch, const BlockSaved& block, Tensor y) override {
+    const double start = cpu_seconds();
+    diagnostics_.see_block(ctx, layer, batch, block, y);
+    seconds_ += cpu_seconds() - start;
+  }
+  /// After the step. Returns what they took of the CPU time of the rest of it; every rank calls it.
+  double share_of(double step_cpu_seconds) {
+    const double rest = step_cpu_seconds - seconds_, start = cpu_seconds();
+    StepMetrics metrics;
+    add_diagnostics(diagnostics_.finish(), metrics);
+    return (seconds_ + cpu_seconds() - start) / rest;
+  }
+
+ private:
+  DiagnosticsProbe diagnostics_;
+  double seconds_ = 0;
+};
+
 void check_bench(TrainConfig& config, Session& session) {
   if (!config.data().train_size()) config.mutable_data()->add_train()->set_prefix("unused");
   validate_training(config, session.world().size(), session.cores_per_rank());
@@ -90,17 +125,24 @@ void run_bench_step(const BenchStepOptions& options, Session& session) {
   TrafficMeter meter;
   std::vector<double> seconds;
   double loss = 0, load = 0;
+  std::optional<double> diagnostics_share;
   for (int64_t i = 1; i <= options.warm_up + options.steps; ++i) {
     if (i == options.warm_up + 1) {
       step.wait_for_weights();
       world.barrier();
       mesh.observe(&meter);
     }
+    // The last step that is not measured is one that a training run logs.
+    TimedDiagnostics diagnostics(config.model(), mesh);
+    const bool logged = i == options.warm_up;
+    step.set_probe(logged ? &diagnostics : nullptr, 1);
+    const double cpu_start = cpu_seconds();
     const auto start = std::chrono::steady_clock::now();
     const StepResult& result = step.run(s, i, config.optimizer().lr(), scale, [&]() -> const Batch& { return batch; });
     // Those of the other steps arrive in the next one.
     if (i == options.warm_up + options.steps) step.wait_for_weights();
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    if (logged) diagnostics_share = diagnostics.share_of(cpu_seconds() - cpu_start);
     loss = result.losses.lm_loss;
     load = mean(result.expert_load_max_over_mean);
     if (i > options.warm_up) seconds.push_back(elapsed.count());
@@ -113,17 +155,22 @@ void run_bench_step(const BenchStepOptions& options, Session& session) {
   const double rate = tokens / median(seconds);
   const double best = tokens / *std::min_element(seconds.begin(), seconds.end());
   const double flops = train_flops_per_token(config.model(), training.sequence_length());
-  const char* form = options.json
-                         ? "{{\"tokens_per_s_median\":{:.1f},\"tokens_per_s_best\":{:.1f},\"mfu\":{:.4f},"
-                           "\"peak_gflops\":{:.1f},\"flops_per_token\":{:.0f},\"loss\":{:.6f},\"isa\":\"{}\","
-                           "\"expert_load_max_over_mean\":{:.3f},\"communication_ms\":{:.3f},\"bytes_sent\":{}}}\n"
-                         : "tokens/s {:.1f} median, {:.1f} best; {:.4f} of the {:.1f} GF/s that multiply-adds "
-                           "reach; {:.0f} FLOPs a token; loss {:.6f}; {}; busiest expert {:.2f} of the mean; exposed "
-                           "communication {:.1f} ms and {} bytes sent a step\n";
+  const char* form =
+      options.json
+          ? "{{\"tokens_per_s_median\":{:.1f},\"tokens_per_s_best\":{:.1f},\"mfu\":{:.4f},"
+            "\"peak_gflops\":{:.1f},\"flops_per_token\":{:.0f},\"loss\":{:.6f},\"isa\":\"{}\","
+            "\"expert_load_max_over_mean\":{:.3f},\"communication_ms\":{:.3f},\"bytes_sent\":{},"
+            "\"diagnostics_share\":{}}}\n"
+          : "tokens/s {:.1f} median, {:.1f} best; {:.4f} of the {:.1f} GF/s that multiply-adds "
+            "reach; {:.0f} FLOPs a token; loss {:.6f}; {}; busiest expert {:.2f} of the mean; exposed "
+            "communication {:.1f} ms and {} bytes sent a step; diagnostics of a logged step {} of its CPU time\n";
   const Traffic traffic = meter.total();
   const double steps = static_cast<double>(options.steps);
   fmt::print(fmt::runtime(form), rate, best, rate * flops / peak, peak / 1e9, flops, loss, isa_name(s.isa), load,
-             traffic.seconds * 1e3 / steps, traffic.bytes_sent / options.steps);
+             traffic.seconds * 1e3 / steps, traffic.bytes_sent / options.steps,
+             diagnostics_share ? fmt::format("{:.5f}", *diagnostics_share)
+             : options.json    ? "null"
+                               : "-");
   if (!options.json) print_traffic(meter, plan_traffic(config), options.steps);
 }
 

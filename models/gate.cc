@@ -4,9 +4,8 @@
 #include "kernels/gemm.h"
 
 namespace sluice {
-namespace {
 
-GateActivation activation_of(const GateSpec& spec) {
+GateActivation gate_activation(const GateSpec& spec) {
   switch (spec.activation()) {
     case GateSpec::SIGMOID:
       return GateActivation::kSigmoid;
@@ -22,12 +21,14 @@ GateActivation activation_of(const GateSpec& spec) {
   return GateActivation::kIdentity;
 }
 
+namespace {
+
 /// The activations before and behind the average over heads, when there is one; else the second alone.
 struct Activations {
   GateActivation before, behind;
 };
 Activations activations(const GateSpec& spec) {
-  const GateActivation activation = activation_of(spec);
+  const GateActivation activation = gate_activation(spec);
   const bool scores = spec.sharing() == GateSpec::HEAD_SHARED && spec.average() == GateSpec::SCORES;
   return scores ? Activations{activation, GateActivation::kIdentity}
                 : Activations{GateActivation::kIdentity, activation};

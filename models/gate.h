@@ -39,6 +39,9 @@ struct GateSaved {
   Tensor average;  ///< [tokens, 1, head_dim or 1], over the heads of all ranks of tp, where heads share their scores
 };
 
+/// The activation that a gate's configuration asks for.
+GateActivation gate_activation(const GateSpec& spec);
+
 /// What a gate applies: its scores are activation(logits).
 struct GateScores {
   Tensor logits;

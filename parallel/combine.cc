@@ -20,7 +20,8 @@ void combine_as(ReduceOp op, int64_t n, std::span<const void* const> terms, T* o
       if (op == ReduceOp::kSum) {
         for (int64_t i = 0; i < count; ++i) sum[i] += x[i];
       } else {
-        for (int64_t i = 0; i < count; ++i) sum[i] = x[i] > sum[i] ? x[i] : sum[i];
+        // NaN is the largest, so that every rank sees it.
+        for (int64_t i = 0; i < count; ++i) sum[i] = x[i] > sum[i] || x[i] != x[i] ? x[i] : sum[i];
       }
     }
     std::memcpy(out + begin, sum, static_cast<size_t>(count) * sizeof(T));

@@ -19,7 +19,10 @@ enum class SumOrder {
   kNative,   ///< whatever the library does; repeatable on the same nodes only
 };
 
-enum class ReduceOp { kSum, kMax };
+enum class ReduceOp {
+  kSum,
+  kMax,  ///< NaN if any term is
+};
 
 /// Where a call stands in the source.
 using Site = std::source_location;

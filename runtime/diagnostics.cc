@@ -15,7 +15,7 @@ namespace sluice {
 namespace {
 
 constexpr int64_t kSinkSpan = 64;    // positions over which a head's sink is taken [gu2024]
-constexpr int64_t kSumsOfAHead = 4;  // of first_key_attention
+constexpr int64_t kCheapTokens = 4;  // of so many the cheap diagnostics take the attention and scores of one
 constexpr double kMassive = 100, kMassiveMedians = 1000;
 
 /// Sums over a layer's routing; the tokens of each expert follow.
@@ -40,45 +40,12 @@ const GateSaved& gate_saved(const BlockSaved& block, GateSpec::Position position
   return block.attention_path.gate;
 }
 
-/// Whether a row of x [tokens, width] has an element above kMassive and kMassiveMedians medians of the row.
-template <class T>
-bool has_massive_row(Tensor x) {
-  const int64_t width = x.dim(1);
-  std::vector<T> magnitudes(static_cast<size_t>(width));
-  for (int64_t row = 0; row < x.dim(0); ++row) {
-    const T* values = x.as<T>() + row * width;
-    for (int64_t i = 0; i < width; ++i) magnitudes[static_cast<size_t>(i)] = std::abs(values[i]);
-    const double largest = static_cast<double>(*std::max_element(magnitudes.begin(), magnitudes.end()));
-    if (!(largest > kMassive)) continue;
-    const auto middle = magnitudes.begin() + static_cast<std::ptrdiff_t>(magnitudes.size() / 2);
-    std::nth_element(magnitudes.begin(), middle, magnitudes.end());
-    if (largest >= kMassiveMedians * static_cast<double>(*middle)) return true;
-  }
-  return false;
-}
-
 /// Raises `most` to x; NaN stays.
 void raise_to(double x, double& most) {
   if (!(x <= most) && !std::isnan(most)) most = x;
 }
 
-double share(double part, double of) { return of > 0 ? part / of : 0; }
-
-GateDiagnostics gate_of(GateSpec::Position position, const double* sums, const double* extremes) {
-  GateDiagnostics gate;
-  gate.position = position;
-  const double count = gate.count = sums[kScoreCount];
-  gate.mean = share(sums[kScoreTotal], count);
-  gate.deviation = std::sqrt(std::max(0.0, share(sums[kScoreSquares], count) - gate.mean * gate.mean));
-  gate.largest = extremes[0];
-  gate.smallest = -extremes[1];
-  gate.below_tenth = share(sums[kScoresBelowTenth], count);
-  gate.below_half = share(sums[kScoresBelowHalf], count);
-  for (int64_t bin = 0; bin < kScoreBins; ++bin) {
-    gate.density.push_back(share(sums[kScoreHistogram + bin], count) * kScoreBins);
-  }
-  return gate;
-}
+double share(double part, double of) { return of > 0 ? part / of : std::nan(""); }
 
 MagnitudeDiagnostics magnitudes_of(const double* sums) {
   const double count = sums[kMagnitudeCount];
@@ -102,11 +69,11 @@ int64_t LayerDiagnostics::sinks(double threshold) const {
   return std::count_if(head_sinks.begin(), head_sinks.end(), [&](double sink) { return sink > threshold; });
 }
 
-double ModelDiagnostics::sink_rate() const {
+std::optional<double> ModelDiagnostics::sink_rate() const {
   int64_t sinks = 0;
   size_t heads = 0;
   for (const LayerDiagnostics& layer : layers) sinks += layer.sinks(), heads += layer.head_sinks.size();
-  return share(static_cast<double>(sinks), static_cast<double>(heads));
+  return heads ? std::optional<double>(static_cast<double>(sinks) / static_cast<double>(heads)) : std::nullopt;
 }
 
 std::optional<int64_t> ModelDiagnostics::first_massive_mlp() const {
@@ -136,7 +103,10 @@ void add_diagnostics(const ModelDiagnostics& diagnostics, StepMetrics& metrics) 
       layers.gates["gate_below_0.1" + suffix].push_back(gate.below_tenth);
       ScoreHistogram& scores = metrics.gate_scores.emplace_back();
       scores.tag = fmt::format("gate_scores/{}/layer_{:02}", position, i);
-      for (double density : gate.density) scores.counts.push_back(std::round(density * gate.count / kScoreBins));
+      const double bin = (gate.highest - gate.lowest) / kScoreBins;
+      for (double density : gate.density) scores.counts.push_back(std::round(density * bin * gate.count));
+      scores.lowest_bin = gate.lowest;
+      scores.highest_bin = gate.highest;
       scores.smallest = gate.smallest;
       scores.largest = gate.largest;
       scores.sum = gate.mean * gate.count;
@@ -149,8 +119,9 @@ DiagnosticsProbe::DiagnosticsProbe(const ModelConfig& config, const Mesh& mesh, 
     : config_(config),
       mesh_(mesh),
       detail_(detail),
+      every_(detail == Detail::kCheap ? kCheapTokens : 1),
       skip_(skip),
-      gates_at_(config.num_attention_heads() * kSumsOfAHead),
+      gates_at_(config.num_attention_heads() * kFirstKeySums),
       magnitudes_at_(gates_at_ + config.gates_size() * kScoreSums),
       routing_at_(magnitudes_at_ + 3 * kMagnitudeSums),
       sums_a_layer_(routing_at_ + kExpertCounts + (config.has_moe() ? config.moe().num_experts() : 0)),
@@ -173,13 +144,13 @@ void DiagnosticsProbe::see_block(StepContext& ctx, int64_t layer, const TokenBat
                                  Tensor y) {
   const AttentionSaved& attention = block.attention;
   const int64_t heads = attention.lse.dim(1);
-  first_key_attention(ctx.stream, attention_input(config_, batch, attention), attention.lse, skip_, kSinkSpan,
-                      sums(layer, ctx.mesh.place().tp * heads * kSumsOfAHead, {heads, kSumsOfAHead}));
-  double& logit = maxima_[static_cast<size_t>(layer * maxima_a_layer_ + kLogit)];
-  dispatch_float(attention.largest.dtype, [&]<class T>() {
-    const T* largest = attention.largest.as<T>();
-    for (int64_t i = 0; i < attention.largest.count(); ++i) raise_to(static_cast<double>(largest[i]), logit);
-  });
+  first_key_attention(ctx.stream, attention_input(config_, batch, attention), attention.lse, every_, skip_, kSinkSpan,
+                      sums(layer, ctx.mesh.place().tp * heads * kFirstKeySums, {heads, kFirstKeySums}));
+  if (attention.largest.count() > 0) {
+    double logit = 0;
+    largest_element(ctx.stream, attention.largest, {&logit, DType::kF64, Device::kCpu, {1}});
+    raise_to(logit, maxima_[static_cast<size_t>(layer * maxima_a_layer_ + kLogit)]);
+  }
   see_gates(ctx.stream, layer, block);
   raise(ctx.stream, layer, kResidual, y);
   if (detail_ == Detail::kCheap) return;
@@ -210,8 +181,7 @@ void DiagnosticsProbe::see_routing(Stream& s, int64_t layer, const Routing& rout
   double* sums = sums_.data() + layer * sums_a_layer_ + routing_at_;
   sums[kEntropy] += moments[1];
   sums[kRoutedTokens] += static_cast<double>(routing.probs.dim(0));
-  const int32_t* chosen = routing.indices.as<int32_t>();
-  for (int64_t i = 0; i < routing.indices.count(); ++i) sums[kExpertCounts + chosen[i]] += 1;
+  count_choices(s, routing.indices, {sums + kExpertCounts, DType::kF64, Device::kCpu, {experts}});
 }
 
 void DiagnosticsProbe::see_gates(Stream& s, int64_t layer, const BlockSaved& block) {
@@ -219,8 +189,9 @@ void DiagnosticsProbe::see_gates(Stream& s, int64_t layer, const BlockSaved& blo
     const GateSpec& spec = config_.gates(i);
     const GateScores scores = gate_scores(spec, gate_saved(block, spec.position()));
     double* extremes = maxima_.data() + layer * maxima_a_layer_ + kGateExtremes + 2 * i;
-    score_sums(s, scores.activation, scores.logits, sums(layer, gates_at_ + i * kScoreSums, {kScoreSums}),
-               {extremes, DType::kF64, Device::kCpu, {2}});
+    // Scores that heads share may be averages, which need no activation.
+    score_sums(s, scores.activation, scores.logits, every_, score_range(gate_activation(spec)),
+               sums(layer, gates_at_ + i * kScoreSums, {kScoreSums}), {extremes, DType::kF64, Device::kCpu, {2}});
   }
 }
 
@@ -241,16 +212,18 @@ void DiagnosticsProbe::see_residual(StepContext& ctx, int64_t layer, const Block
   raise(ctx.stream, layer, kAttentionOutput, added);
   difference(ctx.stream, y, block.middle, added);
   raise(ctx.stream, layer, kMlpOutput, added);
-  const bool massive = y.dtype == DType::kF64 ? has_massive_row<double>(y) : has_massive_row<float>(y);
-  raise_to(massive ? 1 : 0, maxima_[static_cast<size_t>(layer * maxima_a_layer_ + kMassiveFlag)]);
+  double massive = 0;
+  massive_rows(ctx.stream, y, kMassive, kMassiveMedians, {&massive, DType::kF64, Device::kCpu, {1}});
+  raise_to(massive, maxima_[static_cast<size_t>(layer * maxima_a_layer_ + kMassiveFlag)]);
 }
 
 void DiagnosticsProbe::set_mean_gates(const ModelDiagnostics& earlier) {
   mean_gates_.clear();
-  for (const LayerDiagnostics& layer : earlier.layers) {
-    for (const GateDiagnostics& gate : layer.gates) {
-      if (gate.position == GateSpec::G1) mean_gates_.push_back(gate.mean);
-    }
+  for (int i = 0; i < config_.gates_size(); ++i) {
+    const GateSpec& spec = config_.gates(i);
+    if (spec.position() != GateSpec::G1 || spec.combine() != GateSpec::MULTIPLY) continue;
+    for (const LayerDiagnostics& layer : earlier.layers)
+      mean_gates_.push_back(layer.gates[static_cast<size_t>(i)].mean);
   }
 }
 
@@ -261,22 +234,54 @@ double DiagnosticsProbe::copies(const GateSpec& gate) const {
   return of_key_value_heads ? mesh.kv_copies : 1;
 }
 
+GateDiagnostics DiagnosticsProbe::gate(const GateSpec& spec, const double* sums, const double* extremes) const {
+  const ScoreRange range = score_range(gate_activation(spec));
+  const double count = sums[kScoreCount];
+  GateDiagnostics gate;
+  gate.position = spec.position();
+  gate.count = count / copies(spec);
+  gate.mean = share(sums[kScoreTotal], count);
+  gate.deviation = std::sqrt(std::max(0.0, share(sums[kScoreSquares], count) - gate.mean * gate.mean));
+  gate.largest = extremes[0];
+  gate.smallest = -extremes[1];
+  gate.below_tenth = share(sums[kScoresBelowTenth], count);
+  gate.below_half = share(sums[kScoresBelowHalf], count);
+  gate.lowest = range.lowest;
+  gate.highest = range.highest;
+  for (int64_t bin = 0; bin < kScoreBins; ++bin) {
+    gate.density.push_back(share(sums[kScoreHistogram + bin], count) * kScoreBins / (range.highest - range.lowest));
+  }
+  return gate;
+}
+
+GateDiagnostics DiagnosticsProbe::gate_of_model(int index) const {
+  std::vector<double> sums(static_cast<size_t>(kScoreSums)), extremes(2, -HUGE_VAL);
+  for (int64_t layer = 0; layer < config_.num_layers(); ++layer) {
+    const double* of_layer = sums_.data() + layer * sums_a_layer_ + gates_at_ + index * kScoreSums;
+    for (size_t i = 0; i < sums.size(); ++i) sums[i] += of_layer[i];
+    const double* extremes_of_layer = maxima_.data() + layer * maxima_a_layer_ + kGateExtremes + 2 * index;
+    for (size_t i = 0; i < 2; ++i) raise_to(extremes_of_layer[i], extremes[i]);
+  }
+  return gate(config_.gates(index), sums.data(), extremes.data());
+}
+
 LayerDiagnostics DiagnosticsProbe::layer(int64_t index) const {
   const double* sums = sums_.data() + index * sums_a_layer_;
   const double* maxima = maxima_.data() + index * maxima_a_layer_;
   LayerDiagnostics layer;
-  double attention = 0, queries = 0;
+  double attention = 0, uniform = 0, queries = 0;
   for (int64_t head = 0; head < config_.num_attention_heads(); ++head) {
-    const double* of_head = sums + head * kSumsOfAHead;
-    attention += of_head[0];
-    queries += of_head[1];
-    layer.head_sinks.push_back(share(of_head[2], of_head[3]));
+    const double* of_head = sums + head * kFirstKeySums;
+    attention += of_head[kFirstKeyTotal];
+    uniform += of_head[kFirstKeyUniform];
+    queries += of_head[kFirstKeyQueries];
+    if (of_head[kSinkQueries] > 0) layer.head_sinks.push_back(of_head[kSinkTotal] / of_head[kSinkQueries]);
   }
   layer.first_token_attention = share(attention, queries);
+  layer.uniform_first_token_attention = share(uniform, queries);
   layer.attention_logit_max = maxima[kLogit];
   for (int i = 0; i < config_.gates_size(); ++i) {
-    layer.gates.push_back(
-        gate_of(config_.gates(i).position(), sums + gates_at_ + i * kScoreSums, maxima + kGateExtremes + 2 * i));
+    layer.gates.push_back(gate(config_.gates(i), sums + gates_at_ + i * kScoreSums, maxima + kGateExtremes + 2 * i));
   }
   layer.residual_max = maxima[kResidual];
   if (detail_ == Detail::kCheap) return layer;
@@ -294,7 +299,7 @@ LayerDiagnostics DiagnosticsProbe::layer(int64_t index) const {
   layer.massive = maxima[kMassiveFlag] > 0;
   layer.head_output = magnitudes_of(sums + magnitudes_at_);
   layer.gated_output = magnitudes_of(sums + magnitudes_at_ + kMagnitudeSums);
-  layer.output_by_mean_gate = magnitudes_of(sums + magnitudes_at_ + 2 * kMagnitudeSums);
+  if (!mean_gates_.empty()) layer.output_by_mean_gate = magnitudes_of(sums + magnitudes_at_ + 2 * kMagnitudeSums);
   if (const auto found = maps_.find(index); found != maps_.end()) {
     const double *map = found->second.data(), *rows = map + map_positions_ * map_positions_;
     for (int64_t i = 0; i < map_positions_ && rows[i] > 0; ++i) {
@@ -312,6 +317,7 @@ ModelDiagnostics DiagnosticsProbe::finish() {
   for (auto& [layer, map] : maps_) mesh_.world().all_reduce(view(map)).wait();
   ModelDiagnostics diagnostics;
   for (int64_t i = 0; i < config_.num_layers(); ++i) diagnostics.layers.push_back(layer(i));
+  for (int i = 0; i < config_.gates_size(); ++i) diagnostics.gates.push_back(gate_of_model(i));
   std::fill(sums_.begin(), sums_.end(), 0.0);
   std::fill(maxima_.begin(), maxima_.end(), -HUGE_VAL);
   for (auto& [layer, map] : maps_) std::fill(map.begin(), map.end(), 0.0);

@@ -14,7 +14,9 @@ struct GateDiagnostics {
   GateSpec::Position position = GateSpec::G1;
   double count = 0, mean = 0, deviation = 0, smallest = 0, largest = 0;
   double below_tenth = 0, below_half = 0;  ///< shares of the scores
-  std::vector<double> density;             ///< in kScoreBins equal bins from 0 to 1; 1 where scores spread evenly
+  double lowest = 0, highest = 1;          ///< of the histogram
+  std::vector<double>
+      density;  ///< in equal bins from lowest to highest, with integral 1; what lies outside in the outer
 };
 
 /// Magnitudes of the elements of a tensor.
@@ -25,18 +27,22 @@ struct MagnitudeDiagnostics {
 
 /// What is measured in a layer (paper section 7).
 struct LayerDiagnostics {
-  double first_token_attention = 0;  ///< mean over heads and queries of the attention to a document's first token
-  std::vector<double> head_sinks;    ///< [query heads], the same mean of the queries at positions 1..64
+  double first_token_attention = 0;  ///< mean over heads and queries of the attention to a document's first token; NaN:
+                                     ///< no query counts
+  double uniform_first_token_attention = 0;  ///< the same of attention that is uniform
+  std::vector<double> head_sinks;  ///< [query heads], the same mean of the queries at positions 1..64 of documents that
+                                   ///< have them all; empty: there is none
   double attention_logit_max = 0;
   std::vector<GateDiagnostics> gates;  ///< in the order of the configuration
   // Largest magnitudes of what attention adds, of the residual behind it, of what the feed-forward layer adds, and of
   // the layer's output.
   double attention_output_max = 0, middle_max = 0, mlp_output_max = 0, residual_max = 0;
-  double router_entropy = 0;             ///< nats, mean over tokens; 0 without experts
-  double expert_load_max_over_mean = 0;  ///< tokens of the busiest expert over the mean; 0 without experts
-  bool massive = false;                  ///< an output above 100 and a thousand medians of its batch [sun2024]
+  std::optional<double> router_entropy;             ///< nats, mean over tokens; nothing without experts
+  std::optional<double> expert_load_max_over_mean;  ///< tokens of the busiest expert over the mean
+  bool massive = false;  ///< an output above 100 and a thousand medians of its token [sun2024]
   MagnitudeDiagnostics head_output, gated_output;  ///< before and behind everything up to o_proj
-  MagnitudeDiagnostics output_by_mean_gate;        ///< the first times the mean score of G1; where that is given
+  std::optional<MagnitudeDiagnostics>
+      output_by_mean_gate;                         ///< the first times the mean score of G1, where that is given
   std::vector<std::vector<double>> attention_map;  ///< mean over heads and documents, row i over positions 0..i; where
                                                    ///< it was asked for and as far as documents reach
 
@@ -46,11 +52,14 @@ struct LayerDiagnostics {
 
 struct ModelDiagnostics {
   std::vector<LayerDiagnostics> layers;
+  std::vector<GateDiagnostics> gates;  ///< in the order of the configuration, over layers
 
   /// Mean over layers.
   double first_token_attention() const;
-  /// Share of the heads of all layers that are sinks.
-  double sink_rate() const;
+  /// What it would be if attention were uniform.
+  double uniform_first_token_attention() const { return layers.front().uniform_first_token_attention; }
+  /// Share of the heads of all layers that are sinks; nothing where no document is long enough.
+  std::optional<double> sink_rate() const;
   /// Mean over layers of the largest output.
   double mean_largest_activation() const;
   /// The first layer whose feed-forward layer adds something above 100.
@@ -64,7 +73,7 @@ void add_diagnostics(const ModelDiagnostics& diagnostics, StepMetrics& metrics);
 class DiagnosticsProbe : public Probe {
  public:
   enum class Detail {
-    kCheap,  ///< attention to the first token, largest logit and output, gate scores
+    kCheap,  ///< of every fourth token attention to the first one and gate scores; largest logit and output
     kFull,
   };
 
@@ -95,11 +104,15 @@ class DiagnosticsProbe : public Probe {
   Tensor sums(int64_t layer, int64_t at, Shape shape);
   /// How many ranks see each score of a gate.
   double copies(const GateSpec& gate) const;
+  /// Of a gate's sums and extremes, over layers or in one.
+  GateDiagnostics gate(const GateSpec& spec, const double* sums, const double* extremes) const;
+  GateDiagnostics gate_of_model(int index) const;
   LayerDiagnostics layer(int64_t index) const;
 
   const ModelConfig& config_;
   const Mesh& mesh_;
   const Detail detail_;
+  const int64_t every_;  ///< of so many tokens one is looked at
   const int64_t skip_;
   const int64_t gates_at_, magnitudes_at_, routing_at_, sums_a_layer_, maxima_a_layer_;
   std::vector<double> mean_gates_;  ///< [layers], or empty

@@ -42,8 +42,9 @@ inline float select(bool condition, float a, float b) {
 }
 
 /// e^x. f32: range reduction by powers of two and a polynomial of degree 6, relative error below 1e-7, without a
-/// branch; below -87.3 it gives about 1e-38 instead of 0, above 88.3 about 2e38, and NaN stays NaN.
-inline float exponential(float x) {
+/// branch; below -87.3 it gives about 1e-38 instead of 0, above 88.3 about 2e38, and NaN stays NaN. A loop that calls
+/// it is not vectorised, so no file with many of them may leave it out of line.
+[[gnu::always_inline]] inline float exponential(float x) {
   constexpr float kLog2e = 1.44269504088896341f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
   float clamped = select(x < -87.3f, -87.3f, x);

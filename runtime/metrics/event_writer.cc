@@ -112,7 +112,8 @@ void EventWriter::histogram(int64_t step, const ScoreHistogram& scores) {
   entry.set_tag(scores.tag);
   tensorboard::Histogram& histogram = *entry.mutable_histo();
   for (size_t i = 0; i < scores.counts.size(); ++i) {
-    const double end = static_cast<double>(i + 1) / static_cast<double>(scores.counts.size());
+    const double share = static_cast<double>(i + 1) / static_cast<double>(scores.counts.size());
+    const double end = scores.lowest_bin + share * (scores.highest_bin - scores.lowest_bin);
     histogram.add_bucket_limit(i + 1 == scores.counts.size() ? std::max(end, scores.largest) : end);
     histogram.add_bucket(scores.counts[i]);
   }

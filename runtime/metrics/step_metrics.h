@@ -25,8 +25,9 @@ struct LayerMetrics {
 
 /// Gate scores of a layer in equal bins from 0 to 1; what lies outside is in the outer.
 struct ScoreHistogram {
-  std::string tag;             ///< gate_scores/G1/layer_03
-  std::vector<double> counts;  ///< of the bins
+  std::string tag;                         ///< gate_scores/G1/layer_03
+  std::vector<double> counts;              ///< of equal bins
+  double lowest_bin = 0, highest_bin = 1;  ///< where they begin and end; what lies outside is in the outer
   double smallest = 0, largest = 0, sum = 0, sum_squares = 0;
 };
 

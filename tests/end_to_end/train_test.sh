@@ -65,3 +65,9 @@ for command in "" train verify eval generate data "data tokenizer" "data build" 
   "$SLUICE" $command --help > help.txt || fail "$command --help"
   grep -q Example help.txt || fail "$command --help has no example"
 done
+
+# A run's diagnostics cost less than a hundredth of a step, even of one that is logged and has one micro-step.
+"$SLUICE" bench step --config "$SOURCE/configs/quickstart.textproto" --set cpu.threads=1 --set training.global_batch_size=8 \
+  --steps 1 --json > bench.json 2> bench.log || { cat bench.log; fail "bench step"; }
+share=$(sed -E 's/.*"diagnostics_share":([0-9.]+).*/\1/' bench.json)
+awk -v share="$share" 'BEGIN { exit !(share > 0 && share < 0.01) }' || fail "diagnostics: $(cat bench.json)"

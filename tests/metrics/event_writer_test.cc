@@ -3,7 +3,7 @@
 #include <cmath>
 #include <limits>
 
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include "kernels/core/error.h"
 #include "tests/metrics/files.h"
@@ -71,7 +71,7 @@ TEST(EventWriter, HistogramWithoutFiniteValuesIsNotWritten) {
 
 TEST(EventWriter, HistogramOfScoresKeepsTheirBins) {
   EventWriter writer(fresh_dir());
-  ScoreHistogram scores{"gate_scores/G1/layer_00", {0, 3, 0, 5}, 0.3, 0.9, 4.5, 3.25};
+  ScoreHistogram scores{"gate_scores/G1/layer_00", {0, 3, 0, 5}, 0, 1, 0.3, 0.9, 4.5, 3.25};
   writer.histogram(7, scores);
   const Event event = read_events(writer.path())[1];
   EXPECT_EQ(event.step(), 7);
@@ -93,6 +93,15 @@ TEST(EventWriter, HistogramOfScoresKeepsTheirBins) {
   EXPECT_EQ(below(0.5), 3);
   EXPECT_EQ(below(0.75), 3);
   EXPECT_EQ(below(1), 8);
+}
+
+TEST(EventWriter, HistogramOfScoresLiesWhereTheirBinsDo) {
+  EventWriter writer(fresh_dir());
+  writer.histogram(7, {"gate_scores/G1/layer_00", {1, 3, 0, 5}, -4, 4, -6, 7, 4.5, 3.25});
+  const tensorboard::Histogram histogram = read_events(writer.path())[1].summary().value(0).histo();
+  EXPECT_THAT(std::vector<double>(histogram.bucket_limit().begin(), histogram.bucket_limit().end()),
+              testing::ElementsAre(-2, 0, 2, 7))
+      << "the last bin has what lies above";
 }
 
 TEST(EventWriter, HistogramOfNoScoresIsNotWritten) {

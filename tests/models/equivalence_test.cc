@@ -72,7 +72,7 @@ TEST(Equivalence, NsSigmoidIsHalfOfOneAndASigmoid) {
   EXPECT_LE(reference::relative_l2(gated(ns), want), 1e-15);
 }
 
-/// That the loss of a model with a gate whose scores are all 1 is that of the ungated one.
+/// That loss and logits of a model with a gate that changes nothing are those of the ungated one.
 void expect_ungated(const std::string& gate, double bias) {
   WholeModel ungated(tiny_config({"model.gates="}));
   const auto weights = all_weights(ungated);
@@ -83,8 +83,9 @@ void expect_ungated(const std::string& gate, double bias) {
       return std::vector<double>(own.size(), name.find(".bias") == std::string::npos ? 0 : bias);
     });
     // G5 stands between the layer and the residual, whose sum is then taken in another order.
-    const double change = gated.loss() / ungated.loss() - 1;
-    EXPECT_LE(std::abs(change), std::string(position) == "G5" ? 1e-14 : 0) << position << " " << gate;
+    const double tolerance = std::string(position) == "G5" ? 1e-14 : 0;
+    EXPECT_LE(std::abs(gated.loss() / ungated.loss() - 1), tolerance) << position << " " << gate;
+    EXPECT_LE(reference::relative_l2(gated.logits(), ungated.logits()), tolerance) << position << " " << gate;
   }
 }
 
@@ -96,19 +97,29 @@ TEST(Equivalence, ScoresOfOneChangeNothing) {
   expect_ungated("combine: ADD activation: SILU bias: true", 0);
 }
 
+/// That scores which one head shares with none are its own, bit for bit.
+void expect_own(const std::string& gate, const std::string& average) {
+  const auto config = [&](const std::string& sharing) {
+    return tiny_config(
+        {"model.num_attention_heads=1", "model.num_key_value_heads=1", concat("model.gates[0]={", gate, sharing, "}")});
+  };
+  WholeModel of_head(config("")), of_all(config(" sharing: HEAD_SHARED average: " + average));
+  EXPECT_EQ(of_all.loss(), of_head.loss()) << gate << " " << average;
+  for (const ParameterRecord& r : of_all.records()) {
+    EXPECT_EQ(of_all.gradient_of(r), of_head.gradient_of(r)) << gate << " " << average << " " << r.name;
+  }
+}
+
 TEST(Equivalence, SharedScoresOfOneHeadAreItsOwn) {
-  for (const char* average : {"SCORES", "LOGITS"}) {
+  for (const char* position : {"G1", "G2", "G3", "G4"}) {
     for (const char* granularity : {"ELEMENTWISE", "HEADWISE"}) {
-      const std::vector<std::string> one_head = {"model.num_attention_heads=1", "model.num_key_value_heads=1"};
-      for (const char* position : {"G1", "G2"}) {
-        auto own = one_head, shared = one_head;
-        const std::string gate = concat("model.gates[0]={position: ", position, " granularity: ", granularity);
-        own.push_back(gate + "}");
-        shared.push_back(gate + " sharing: HEAD_SHARED average: " + average + "}");
-        WholeModel of_head(tiny_config(own)), of_all(tiny_config(shared));
-        EXPECT_EQ(of_all.loss(), of_head.loss()) << position << " " << granularity << " " << average;
-        for (const ParameterRecord& r : of_all.records()) {
-          EXPECT_EQ(of_all.gradient_of(r), of_head.gradient_of(r)) << r.name;
+      for (const char* activation : {"SIGMOID", "SILU", "NS_SIGMOID", "IDENTITY"}) {
+        for (const char* combine : {"MULTIPLY", "ADD"}) {
+          const bool normed = std::string(position) == "G3" || std::string(position) == "G4";
+          const std::string gate =
+              concat("position: ", position, " granularity: ", granularity, " activation: ", activation,
+                     " combine: ", combine, normed ? " before_qk_norm: false" : "");
+          for (const char* average : {"SCORES", "LOGITS"}) expect_own(gate, average);
         }
       }
     }

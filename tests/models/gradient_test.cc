@@ -96,7 +96,7 @@ TEST(Mup, DividesLogitsAndScalesHiddenMatricesByTheWidth) {
     }
     std::copy(wide.weights() + r.flat_begin, wide.weights() + r.flat_begin + r.count, base.weights() + r.flat_begin);
   }
-  const std::vector<double> logits = base.first_logits(), divided = wide.first_logits();
+  const std::vector<double> logits = base.logits(), divided = wide.logits();
   for (size_t i = 0; i < logits.size(); ++i) EXPECT_NEAR(divided[i], logits[i] / ratio, 1e-12);
 }
 

@@ -88,6 +88,11 @@ TEST(PaperPresets, DenseGatedRowsMatchTheirBaselines) {
   EXPECT_EQ(total_with_released_vocabulary("v30"), 1'705'932'288);
   // The released elementwise checkpoint: 1728.18M.
   EXPECT_EQ(total_with_released_vocabulary("v27"), 1'728'177'152);
+  // The released headwise one: 1721.75M.
+  ModelConfig headwise = preset("v26").model();
+  headwise.add_gates()->set_granularity(GateSpec::HEADWISE);
+  headwise.set_vocab_size(152064);
+  EXPECT_EQ(count_parameters(headwise).total, 1'721'754'624);
   EXPECT_EQ(total("v34") - total("v30"), 48 * 1536 * 16);
   EXPECT_EQ(total("v32") - total("v30"), 48 * 2 * 1536);
   for (const char* row : {"v31", "v36", "v37", "v40", "v41"}) EXPECT_EQ(total(row), total("v30")) << row;
@@ -129,6 +134,7 @@ TEST(PaperPresets, HaveTheBatchesStepsAndLearningRatesOfTheirRows) {
   for (const char* row : {"v26", "v27", "v30", "v33", "v34"}) expect(row, {1024, 100'000, 4e-3});
   for (const char* row : {"v31", "v32", "v35", "v40", "v41"}) expect(row, {1024, 100'000, 8e-3});
   for (const char* row : {"v28", "v29"}) expect(row, {2048, 417'000, 4.5e-3});
+  expect("v42", {2048, 9537, 4.5e-3});
   for (const char* row : {"v36", "v38"}) expect(row, {4096, 59'600, 5.3e-3});
   for (const char* row : {"v37", "v39"}) expect(row, {4096, 59'600, 8e-3});
 }
@@ -248,6 +254,23 @@ TEST(PaperPresets, OfALaptopDifferOnlyInSizes) {
     ++seen;
   }
   EXPECT_EQ(seen, 42);
+}
+
+TEST(PaperPresets, TheContextIsExtendedByEightyBillionTokens) {
+  const std::string file = "context_32k.textproto";
+  TrainConfig full = load_config(source_dir() + "/configs/paper/" + file, {}),
+              small = load_config(source_dir() + "/configs/paper/laptop/" + file, {});
+  const TrainingConfig& training = full.training();
+  const double tokens =
+      static_cast<double>(training.steps() * training.global_batch_size() * training.sequence_length());
+  EXPECT_NEAR(tokens / 80e9, 1, 1e-3);
+  EXPECT_EQ(preset("v29").model().rope_theta(), 1e4);
+  EXPECT_EQ(full.model().rope_theta(), 1e6);
+  EXPECT_EQ(small.model().rope_theta(), 1e6);
+  validate_training(full, 8);
+  validate_training(small, 2);
+  EXPECT_EQ(full.training().sequence_length(), 32768);
+  EXPECT_EQ(small.training().sequence_length(), 8 * preset("v29", "laptop/").training().sequence_length());
 }
 
 TEST(PaperPresets, ParityFindsTheWidthsOfTheGatedRows) {

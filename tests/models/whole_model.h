@@ -63,12 +63,13 @@ class WholeModel {
     transformer_.forward(ctx, model_.weight_tensors, token_batch(batch_), scale_, sums_, saved_);
   }
   const Mesh& mesh() const { return mesh_; }
-  /// Logits of the first position.
-  std::vector<double> first_logits() {
-    std::vector<double> logits(static_cast<size_t>(config_.model().vocab_size()));
+  /// [tokens, vocab]
+  std::vector<double> logits() {
+    const int64_t tokens = static_cast<int64_t>(batch_.tokens.size()), vocab = config_.model().vocab_size();
+    std::vector<double> logits(static_cast<size_t>(tokens * vocab));
     after_forward([&](const TransformerSaved& saved) {
-      linear_forward(stream_, saved.normed.rows(0, 1), model_.weight_tensors.head(),
-                     {logits.data(), DType::kF64, Device::kCpu, {1, config_.model().vocab_size()}});
+      linear_forward(stream_, saved.normed, model_.weight_tensors.head(),
+                     {logits.data(), DType::kF64, Device::kCpu, {tokens, vocab}});
     });
     return logits;
   }

@@ -52,6 +52,11 @@ inline void check_integers_and_maximum(ProcessGroup& group) {
   std::vector<double> real = {1.5 * group.rank()};
   group.all_reduce(view(real), ReduceOp::kMax).wait();
   EXPECT_EQ(real[0], 1.5 * (size - 1));
+  // Of the last rank alone.
+  real = {group.rank() == size - 1 ? std::nan("") : 7.0, 7.0};
+  group.all_reduce(view(real), ReduceOp::kMax).wait();
+  EXPECT_TRUE(std::isnan(real[0]));
+  EXPECT_EQ(real[1], 7);
 }
 
 /// each  elements of a rank's part

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <numeric>
 #include <set>
 
 #include <gmock/gmock.h>
@@ -97,22 +98,36 @@ void expect_plain_map(const TrainConfig& config, const Batch& batch, const Atten
   }
 }
 
+int64_t document_length(const Batch& batch, size_t token) {
+  const auto end =
+      std::upper_bound(batch.document_offsets.begin(), batch.document_offsets.end(), static_cast<int32_t>(token));
+  return *end - *(end - 1);
+}
+
 /// Compares what the probe makes of a layer with what follows from all that was computed.
 void expect_plain(const TrainConfig& config, const Batch& batch, const BlockSaved& block, const std::vector<double>& y,
                   const LayerDiagnostics& layer, int64_t skip) {
   const AttentionMatrix attention(config.model(), block.attention, batch);
   expect_plain_map(config, batch, attention, layer);
-  std::vector<double> first, sinks;
+  std::vector<double> first, uniform;
+  bool has_sinks = false;
   for (int64_t head = 0; head < config.model().num_attention_heads(); ++head) {
     std::vector<double> sink;
     for (size_t query = 0; query < batch.tokens.size(); ++query) {
       const double probability = attention.row(query, head).front();
-      if (batch.positions[query] >= skip) first.push_back(probability);
-      if (batch.positions[query] >= 1 && batch.positions[query] <= 64) sink.push_back(probability);
+      const int32_t position = batch.positions[query];
+      if (position >= skip) first.push_back(probability), uniform.push_back(1.0 / (position + 1));
+      if (position >= 1 && position <= 64 && document_length(batch, query) > 64) sink.push_back(probability);
     }
-    EXPECT_NEAR(layer.head_sinks[static_cast<size_t>(head)], mean(sink), kClose);
+    has_sinks = !sink.empty();
+    if (has_sinks) {
+      EXPECT_NEAR(layer.head_sinks[static_cast<size_t>(head)], mean(sink), kClose);
+    }
   }
+  EXPECT_EQ(layer.head_sinks.size(), has_sinks ? 4u : 0u);
+  EXPECT_EQ(has_sinks, config.training().sequence_length() > 100) << "the samples test nothing";
   EXPECT_NEAR(layer.first_token_attention, mean(first), kClose);
+  EXPECT_NEAR(layer.uniform_first_token_attention, mean(uniform), kClose);
   EXPECT_NEAR(layer.attention_logit_max, attention.largest, kClose);
 
   const std::vector<double> out = values(block.attention.out), gated = values(block.attention.gated);
@@ -131,12 +146,89 @@ void expect_plain(const TrainConfig& config, const Batch& batch, const BlockSave
   EXPECT_NEAR(layer.residual_max, largest_magnitude(y), kClose);
 }
 
-void expect_plain_scores(const GateSpec& spec, const std::vector<double>& logits, const GateDiagnostics& gate) {
-  std::vector<double> scores;
-  for (double z : logits) {
-    const double sigmoid = reference::sigmoid(z);
-    scores.push_back(spec.activation() == GateSpec::NS_SIGMOID ? 0.5 + 0.5 * sigmoid : sigmoid);
+/// x [rows, in] w^T with w [out, in].
+std::vector<double> product(const std::vector<double>& x, const std::vector<double>& w, size_t in) {
+  std::vector<double> y;
+  for (size_t row = 0; row < x.size(); row += in) {
+    for (size_t out = 0; out < w.size(); out += in) {
+      y.push_back(std::inner_product(x.begin() + static_cast<std::ptrdiff_t>(row),
+                                     x.begin() + static_cast<std::ptrdiff_t>(row + in),
+                                     w.begin() + static_cast<std::ptrdiff_t>(out), 0.0));
+    }
   }
+  return y;
+}
+
+std::vector<double> weights_named(WholeModel& model, const std::string& name) {
+  for (const ParameterRecord& r : model.records()) {
+    if (r.name == name) return model.weights_of(r);
+  }
+  ADD_FAILURE() << "no " << name;
+  return {};
+}
+
+double activated(GateSpec::Activation activation, double z) {
+  const double sigmoid = reference::sigmoid(z);
+  switch (activation) {
+    case GateSpec::SIGMOID:
+      return sigmoid;
+    case GateSpec::NS_SIGMOID:
+      return 0.5 + 0.5 * sigmoid;
+    case GateSpec::TWICE_SIGMOID:
+      return 2 * sigmoid;
+    case GateSpec::SILU:
+      return z * sigmoid;
+    case GateSpec::IDENTITY:
+      return z;
+  }
+  return z;
+}
+
+/// The scores of a gate by its definition, from the input of the attention layer.
+std::vector<double> plain_scores(WholeModel& model, const ModelConfig& config, const GateSpec& spec, size_t layer,
+                                 const BlockSaved& block) {
+  const std::string name = concat("model.layers.", layer, ".self_attn.gates.g", static_cast<int>(spec.position()));
+  const size_t hidden = static_cast<size_t>(config.hidden_size());
+  std::vector<double> scores = product(values(block.attention_in), weights_named(model, name + ".weight"), hidden);
+  for (double& score : scores) score = activated(spec.activation(), score);
+  if (spec.sharing() != GateSpec::HEAD_SHARED) return scores;
+  const size_t heads = static_cast<size_t>(config.num_attention_heads()),
+               width = static_cast<size_t>(config.head_dim());
+  std::vector<double> shared(scores.size() / heads);
+  for (size_t i = 0; i < scores.size(); ++i) {
+    shared[i / (heads * width) * width + i % width] += scores[i] / static_cast<double>(heads);
+  }
+  return shared;
+}
+
+/// Entropy and load by their definitions, from the input of the router.
+void expect_plain_routing(WholeModel& model, const ModelConfig& config, size_t index, const BlockSaved& block,
+                          const LayerDiagnostics& layer) {
+  const size_t experts = static_cast<size_t>(config.moe().num_experts());
+  std::vector<double> logits =
+      product(values(block.mlp_in), weights_named(model, concat("model.layers.", index, ".mlp.router.weight")),
+              static_cast<size_t>(config.hidden_size()));
+  std::vector<double> counts(experts), entropies;
+  for (size_t token = 0; token < logits.size(); token += experts) {
+    double sum = 0, entropy = 0;
+    for (size_t e = 0; e < experts; ++e) sum += std::exp(logits[token + e]);
+    std::vector<std::pair<double, size_t>> order;
+    for (size_t e = 0; e < experts; ++e) {
+      const double probability = std::exp(logits[token + e]) / sum;
+      entropy -= probability * std::log(probability);
+      order.emplace_back(-probability, e);
+    }
+    entropies.push_back(entropy);
+    std::sort(order.begin(), order.end());
+    for (size_t i = 0; i < static_cast<size_t>(config.moe().top_k()); ++i) counts[order[i].second] += 1;
+  }
+  EXPECT_NEAR(layer.router_entropy.value(), mean(entropies), kClose);
+  EXPECT_NEAR(layer.expert_load_max_over_mean.value(), *std::max_element(counts.begin(), counts.end()) / mean(counts),
+              kClose);
+}
+
+void expect_plain_scores(const GateSpec& spec, const std::vector<double>& scores, const GateDiagnostics& gate) {
+  EXPECT_EQ(gate.count, static_cast<double>(scores.size()));
   EXPECT_EQ(gate.position, spec.position());
   EXPECT_NEAR(gate.mean, mean(scores), kClose);
   double squares = 0;
@@ -144,13 +236,20 @@ void expect_plain_scores(const GateSpec& spec, const std::vector<double>& logits
   EXPECT_NEAR(gate.deviation, std::sqrt(squares / static_cast<double>(scores.size())), kClose);
   EXPECT_NEAR(gate.smallest, *std::min_element(scores.begin(), scores.end()), kClose);
   EXPECT_NEAR(gate.largest, *std::max_element(scores.begin(), scores.end()), kClose);
-  EXPECT_EQ(gate.below_tenth, share_below(scores, 0.1));
-  EXPECT_EQ(gate.below_half, share_below(scores, 0.5));
+  const auto below = [&](double limit) {
+    const auto count = std::count_if(scores.begin(), scores.end(), [&](double score) { return score < limit; });
+    return static_cast<double>(count) / static_cast<double>(scores.size());
+  };
+  EXPECT_EQ(gate.below_tenth, below(0.1));
+  EXPECT_EQ(gate.below_half, below(0.5));
   ASSERT_EQ(gate.density.size(), static_cast<size_t>(kScoreBins));
   double before = 0;
   for (int64_t bin = 0; bin < kScoreBins; ++bin) {
-    const double until = share_below(scores, static_cast<double>(bin + 1) / kScoreBins);
-    EXPECT_NEAR(gate.density[static_cast<size_t>(bin)], (until - before) * kScoreBins, kClose) << bin;
+    const double width = (gate.highest - gate.lowest) / kScoreBins, end = gate.lowest + width * (bin + 1.0);
+    const auto below =
+        std::count_if(scores.begin(), scores.end(), [&](double score) { return score < end || bin + 1 == kScoreBins; });
+    const double until = static_cast<double>(below) / static_cast<double>(scores.size());
+    EXPECT_NEAR(gate.density[static_cast<size_t>(bin)], (until - before) / width, kClose) << bin;
     before = until;
   }
 }
@@ -161,6 +260,8 @@ const std::vector<std::string> kTwoGates = {
 TEST(Diagnostics, AreThoseOfAPlainImplementation) {
   for (int64_t skip : {0, 2}) {
     std::vector<std::string> overrides = kTwoGates;
+    // Only long documents have sinks.
+    if (skip) overrides.push_back("training.sequence_length=150");
     overrides.insert(overrides.end(), {"evaluation.attention_map.layers[0]=0", "evaluation.attention_map.layers[1]=1",
                                        skip ? "evaluation.attention_map.positions=4" : "evaluation.skip_first=0"});
     const TrainConfig config = tiny_config(overrides);
@@ -175,18 +276,68 @@ TEST(Diagnostics, AreThoseOfAPlainImplementation) {
       for (size_t i = 0; i < saved.blocks.size(); ++i) {
         const std::vector<double> y = values(i + 1 < saved.blocks.size() ? saved.blocks[i + 1].input : saved.last);
         const LayerDiagnostics& layer = diagnostics.layers[i];
-        EXPECT_EQ(layer.head_sinks.size(), 4u);
         const AttentionSaved& attention = saved.blocks[i].attention;
         EXPECT_FALSE(attention.largest) << "of an earlier pass that a probe saw";
         expect_plain(config, model.batch(), saved.blocks[i], y, layer, skip);
-        expect_plain_scores(config.model().gates(0), values(attention.out_gate.logits), layer.gates[0]);
-        expect_plain_scores(config.model().gates(1), values(attention.v.gate.logits), layer.gates[1]);
-        const std::vector<double> out = values(attention.out);
-        EXPECT_NEAR(layer.output_by_mean_gate.mean, mean(magnitudes(out)) * layer.gates[0].mean, kClose);
-        EXPECT_GT(layer.router_entropy, 0);
-        EXPECT_GE(layer.expert_load_max_over_mean, 1);
+        for (int gate = 0; gate < 2; ++gate) {
+          const GateSpec& spec = config.model().gates(gate);
+          expect_plain_scores(spec, plain_scores(model, config.model(), spec, i, saved.blocks[i]),
+                              layer.gates[static_cast<size_t>(gate)]);
+        }
+        std::vector<double> by_mean = values(attention.out);
+        for (double& x : by_mean) x *= layer.gates[0].mean;
+        const MagnitudeDiagnostics& by_mean_gate = layer.output_by_mean_gate.value();
+        EXPECT_NEAR(by_mean_gate.mean, mean(magnitudes(by_mean)), kClose);
+        EXPECT_EQ(by_mean_gate.below_hundredth, share_below(by_mean, 1e-2));
+        EXPECT_EQ(by_mean_gate.below_thousandth, share_below(by_mean, 1e-3));
+        expect_plain_routing(model, config.model(), i, saved.blocks[i], layer);
       }
     });
+  }
+}
+
+TEST(Diagnostics, ScoresAreThoseOfEveryGate) {
+  for (const char* gate :
+       {"position: G1 activation: TWICE_SIGMOID", "position: G1 sharing: HEAD_SHARED", "position: G2 activation: SILU",
+        "position: G3 activation: NS_SIGMOID", "position: G4 combine: ADD activation: IDENTITY",
+        "position: G4 granularity: HEADWISE before_qk_norm: false", "position: G5"}) {
+    const TrainConfig config = tiny_config({"model.qk_norm=true", concat("model.gates[0]={", gate, "}")});
+    WholeModel model(config);
+    DiagnosticsProbe probe(config.model(), model.mesh(), DiagnosticsProbe::Detail::kFull);
+    model.show(probe);
+    const ModelDiagnostics diagnostics = probe.finish();
+    std::vector<double> of_all_layers;
+    model.after_forward([&](const TransformerSaved& saved) {
+      for (size_t i = 0; i < saved.blocks.size(); ++i) {
+        const std::vector<double> scores =
+            plain_scores(model, config.model(), config.model().gates(0), i, saved.blocks[i]);
+        expect_plain_scores(config.model().gates(0), scores, diagnostics.layers[i].gates[0]);
+        of_all_layers.insert(of_all_layers.end(), scores.begin(), scores.end());
+      }
+    });
+    ASSERT_EQ(diagnostics.gates.size(), 1u);
+    expect_plain_scores(config.model().gates(0), of_all_layers, diagnostics.gates[0]);
+  }
+}
+
+TEST(Diagnostics, ScoresThatSeveralRanksSeeAreCountedOnce) {
+  const auto counts = [](const char* gate, const std::vector<std::string>& layout, int ranks) {
+    std::vector<std::string> overrides = {concat("model.gates[0]={", gate, "}"), "model.vocab_size=36"};
+    overrides.insert(overrides.end(), layout.begin(), layout.end());
+    const TrainConfig config = tiny_config(overrides, ranks);
+    double count = 0;
+    run_ranks(ranks, [&](ProcessGroup& world) {
+      TinyRun run(config, world);
+      DiagnosticsProbe probe(config.model(), run.mesh(), DiagnosticsProbe::Detail::kCheap);
+      run.step().set_probe(&probe);
+      run.run(1);
+      const ModelDiagnostics diagnostics = probe.finish();
+      if (world.rank() == 0) count = diagnostics.layers[1].gates[0].count;
+    });
+    return count;
+  };
+  for (const char* gate : {"position: G1 sharing: HEAD_SHARED", "position: G2", "position: G3", "position: G4"}) {
+    EXPECT_EQ(counts(gate, {"mesh.tp=4"}, 4), counts(gate, {}, 1)) << gate;
   }
 }
 
@@ -225,12 +376,12 @@ TEST(Diagnostics, AreTheSameOnEveryLayout) {
     EXPECT_NEAR(a.gates[0].mean, b.gates[0].mean, 1e-12);
     EXPECT_EQ(a.gates[0].count, b.gates[0].count);
     EXPECT_EQ(a.gates[1].count, b.gates[1].count);
-    EXPECT_NEAR(a.output_by_mean_gate.mean, b.output_by_mean_gate.mean, 1e-12);
+    EXPECT_NEAR(a.output_by_mean_gate.value().mean, b.output_by_mean_gate.value().mean, 1e-12);
     EXPECT_EQ(a.massive, b.massive);
     EXPECT_NEAR(a.gates[1].deviation, b.gates[1].deviation, 1e-12);
     EXPECT_NEAR(a.gated_output.mean, b.gated_output.mean, 1e-12);
     EXPECT_NEAR(a.attention_output_max, b.attention_output_max, 1e-12);
-    EXPECT_NEAR(a.router_entropy, b.router_entropy, 1e-12);
+    EXPECT_NEAR(a.router_entropy.value(), b.router_entropy.value(), 1e-12);
     EXPECT_EQ(a.expert_load_max_over_mean, b.expert_load_max_over_mean);
     ASSERT_EQ(b.attention_map.size(), i == 1 ? 5u : 0u);
     ASSERT_EQ(a.attention_map.size(), b.attention_map.size());
@@ -326,7 +477,8 @@ TEST(Diagnostics, OfABlockThatRecomputesAreTheSame) {
 
 TEST(Diagnostics, AMassiveActivationIsAThousandMediansOfItsToken) {
   const TrainConfig config = tiny_config();
-  for (double planted : {90.0, 5000.0}) {
+  // The median of a token is well above 0.15.
+  for (double planted : {90.0, 150.0, 5000.0}) {
     WholeModel model(config);
     for (const ParameterRecord& r : model.records()) {
       // The first channel of every token.
@@ -335,7 +487,7 @@ TEST(Diagnostics, AMassiveActivationIsAThousandMediansOfItsToken) {
     }
     DiagnosticsProbe probe(config.model(), model.mesh(), DiagnosticsProbe::Detail::kFull);
     model.show(probe);
-    EXPECT_EQ(probe.finish().layers[0].massive, planted > 100) << planted;
+    EXPECT_EQ(probe.finish().layers[0].massive, planted > 1000) << planted;
   }
 }
 
@@ -346,7 +498,7 @@ TEST(Diagnostics, OfUniformAttentionAreTheHarmonicMean) {
     if (r.name.find("q_proj") == std::string::npos) continue;
     std::fill(model.weights() + r.flat_begin, model.weights() + r.flat_begin + r.count, 0.0);
   }
-  DiagnosticsProbe probe(config.model(), model.mesh(), DiagnosticsProbe::Detail::kCheap);
+  DiagnosticsProbe probe(config.model(), model.mesh(), DiagnosticsProbe::Detail::kFull);
   model.show(probe);
   // A query at position i gives each of its i + 1 keys the same.
   double harmonic = 0;
@@ -356,6 +508,21 @@ TEST(Diagnostics, OfUniformAttentionAreTheHarmonicMean) {
     EXPECT_NEAR(layer.first_token_attention, harmonic, 1e-12);
     EXPECT_EQ(layer.attention_logit_max, 0);
   }
+}
+
+TEST(Diagnostics, TheCheapOnesAreThoseOfEveryFourthToken) {
+  const TrainConfig config = tiny_config({"training.sequence_length=150"});
+  WholeModel model(config);
+  DiagnosticsProbe full(config.model(), model.mesh(), DiagnosticsProbe::Detail::kFull),
+      cheap(config.model(), model.mesh(), DiagnosticsProbe::Detail::kCheap);
+  model.show(full);
+  model.show(cheap);
+  const LayerDiagnostics all = full.finish().layers[1], some = cheap.finish().layers[1];
+  EXPECT_EQ(some.gates[0].count, all.gates[0].count / 4);
+  EXPECT_NEAR(some.gates[0].mean / all.gates[0].mean, 1, 0.1);
+  EXPECT_NEAR(some.first_token_attention / all.first_token_attention, 1, 0.3);
+  EXPECT_EQ(some.residual_max, all.residual_max);
+  EXPECT_EQ(some.attention_logit_max, all.attention_logit_max);
 }
 
 TEST(Diagnostics, OfAFreshGateIsOneHalf) {
