@@ -70,6 +70,9 @@ void check_piece(const Piece& piece, const std::string& path) {
   const int64_t element_bytes = piece.dtype() == Piece::F64 ? 8 : 4;
   ENSURE(piece.bytes() == piece.flat_count() * element_bytes, where, ": bytes=", piece.bytes(), ", expected ",
          piece.flat_count() * element_bytes);
+  const int64_t chunks = piece.bytes() / kChunkBytes + (piece.bytes() % kChunkBytes ? 1 : 0);
+  ENSURE(piece.chunk_xxh3().empty() || piece.chunk_xxh3_size() == chunks, where, ": has ", piece.chunk_xxh3_size(),
+         " chunk_xxh3, expected ", chunks);
   ENSURE(plain_file_name(piece.file()), where, ": file \"", piece.file(), "\" is not a file name");
 }
 
@@ -84,6 +87,10 @@ void check_shard(const ShardFile& shard, const std::string& folder) {
 }
 
 }  // namespace
+
+int64_t moment_updates(const Manifest& manifest) {
+  return manifest.has_moment_updates() ? manifest.moment_updates() : manifest.step();
+}
 
 void write_manifest(const std::string& folder, Manifest manifest) {
   manifest.set_format_version(kManifestVersion);
@@ -105,6 +112,8 @@ Manifest read_manifest(const std::string& folder) {
   ENSURE(problems.empty(), problems);
   ENSURE(manifest.format_version() == kManifestVersion, path, ": format_version=", manifest.format_version(),
          ", this program reads ", kManifestVersion);
+  ENSURE(manifest.step() >= 0 && moment_updates(manifest) >= manifest.step(), path, ": step=", manifest.step(),
+         " and moment_updates=", moment_updates(manifest), ", expected no less than 0 and the step");
   for (const ShardFile& shard : manifest.shards()) check_shard(shard, folder);
   for (const Piece& piece : manifest.pieces()) check_piece(piece, path);
   return manifest;

@@ -18,8 +18,6 @@ std::vector<Box> boxes_of(const Piece& piece) {
   return boxes;
 }
 
-bool holds_everything(const ParameterRecord& record) { return record.count == record.global_count(); }
-
 /// Elements of a piece as f32 or f64, wherever they lie.
 double element(const char* data, Piece::Type dtype, int64_t i) {
   if (dtype == Piece::F64) {
@@ -45,6 +43,42 @@ void copy_elements(const char* from, Piece::Type dtype, int64_t count, Tensor to
 
 const char* kind_name(Piece::Kind kind) { return Piece::Kind_Name(kind).c_str(); }
 
+/// The bytes of a piece, of which every chunk is compared with its checksum before it is used.
+class VerifiedBytes {
+ public:
+  VerifiedBytes(std::string_view bytes, const Piece& piece, const std::string& path)
+      : bytes_(bytes), piece_(piece), path_(path), good_(static_cast<size_t>(std::max(1, piece.chunk_xxh3_size()))) {
+    ENSURE(static_cast<int64_t>(bytes.size()) == piece.bytes(), path, ": tensor \"", piece.tensor(), "\" has ",
+           bytes.size(), " bytes, the manifest says ", piece.bytes());
+  }
+
+  /// Bytes [begin, begin + count), which are not none.
+  const char* at(int64_t begin, int64_t count) {
+    if (piece_.chunk_xxh3().empty()) {
+      verify(0, bytes_, piece_.xxh3());
+    } else {
+      for (int64_t chunk = begin / kChunkBytes; chunk * kChunkBytes < begin + count; ++chunk) {
+        verify(static_cast<size_t>(chunk), bytes_.substr(static_cast<size_t>(chunk * kChunkBytes), kChunkBytes),
+               piece_.chunk_xxh3(static_cast<int>(chunk)));
+      }
+    }
+    return bytes_.data() + begin;
+  }
+
+ private:
+  void verify(size_t chunk, std::string_view bytes, const std::string& expected) {
+    if (good_[chunk]) return;
+    ENSURE(hex16(xxh3(bytes)) == expected, path_, ": tensor \"", piece_.tensor(),
+           "\" does not match its checksum; the file is damaged");
+    good_[chunk] = true;
+  }
+
+  const std::string_view bytes_;
+  const Piece& piece_;
+  const std::string& path_;
+  std::vector<bool> good_;
+};
+
 }  // namespace
 
 CheckpointReader::CheckpointReader(const std::string& folder) : folder_(folder), manifest_(read_manifest(folder)) {
@@ -57,49 +91,75 @@ const SafetensorsFile& CheckpointReader::shard(const std::string& file) {
   return *open;
 }
 
-void CheckpointReader::read(const ParameterRecord& record, Piece::Kind kind, Tensor flat) {
-  const auto found = pieces_.find({record.name, kind});
-  ENSURE(found != pieces_.end(), folder_, ": holds no ", kind_name(kind), " of ", record.name);
-  INVARIANT(holds_everything(record), "reading a part of ", record.name);
-  std::vector<std::pair<int64_t, int64_t>> ranges;  // of the whole parameter, [begin, end)
-  for (const Piece* piece : found->second) {
+std::vector<CheckpointReader::Run> CheckpointReader::runs(const std::vector<int64_t>& shape,
+                                                          const std::vector<Box>& boxes, int64_t begin, int64_t end) {
+  std::vector<Run> runs;
+  int64_t at = 0;
+  for_each_run(shape, boxes, [&](int64_t global, int64_t count) {
+    const int64_t from = std::max(at, begin), to = std::min(at + count, end);
+    if (from < to) runs.push_back({global + from - at, to - from, from - begin});
+    at += count;
+  });
+  return runs;
+}
+
+void CheckpointReader::read(const ParameterRecord& record, Piece::Kind kind, int64_t begin, int64_t end,
+                            Tensor elements) {
+  const auto pieces = pieces_.find({record.name, kind});
+  ENSURE(pieces != pieces_.end(), folder_, ": holds no ", kind_name(kind), " of ", record.name);
+  std::vector<Run> wanted = runs(record.global_shape, record.boxes, begin, end), found;
+  std::sort(wanted.begin(), wanted.end(), [](const Run& a, const Run& b) { return a.global < b.global; });
+  for (const Piece* piece : pieces->second) {
     const bool same_shape = std::equal(piece->global_shape().begin(), piece->global_shape().end(),
                                        record.global_shape.begin(), record.global_shape.end());
     ENSURE(same_shape, folder_, ": ", record.name, " has another shape than the model's");
-    read_piece(*piece, record, flat, ranges);
+    read_piece(*piece, record, wanted, elements, found);
   }
-  std::sort(ranges.begin(), ranges.end());
-  int64_t covered = 0;
-  for (const auto& [begin, end] : ranges) {
-    ENSURE(begin == covered, folder_, ": ", record.name, ": its pieces ", begin < covered ? "overlap" : "leave a gap",
-           " at element ", std::min(begin, covered));
-    covered = end;
-  }
-  ENSURE(covered == record.global_count(), folder_, ": holds ", covered, " of the ", record.global_count(),
-         " elements of ", record.name);
+  check_complete(record.name, wanted, found);
 }
 
-void CheckpointReader::read_piece(const Piece& piece, const ParameterRecord& record, Tensor flat,
-                                  std::vector<std::pair<int64_t, int64_t>>& ranges) {
-  const SafetensorsFile& file = shard(piece.file());
-  const std::string_view bytes = file.bytes(file.find(piece.tensor()));
-  ENSURE(static_cast<int64_t>(bytes.size()) == piece.bytes(), file.path(), ": tensor \"", piece.tensor(), "\" has ",
-         bytes.size(), " bytes, the manifest says ", piece.bytes());
-  ENSURE(hex16(xxh3(bytes)) == piece.xxh3(), file.path(), ": tensor \"", piece.tensor(),
-         "\" does not match its checksum; the file is damaged");
-  // The piece is elements [flat_begin, flat_begin + flat_count) of the concatenation of its boxes.
-  const int64_t element_bytes = piece.dtype() == Piece::F64 ? 8 : 4;
-  const int64_t end = piece.flat_begin() + piece.flat_count();
-  int64_t at = 0;
-  for_each_run(record.global_shape, boxes_of(piece), [&](int64_t global, int64_t count) {
-    const int64_t from = std::max(at, piece.flat_begin()), to = std::min(at + count, end);
-    if (from < to) {
-      ranges.emplace_back(global + from - at, global + to - at);
-      copy_elements(bytes.data() + (from - piece.flat_begin()) * element_bytes, piece.dtype(), to - from,
-                    flat.rows(record.flat_begin + global + from - at, to - from));
+std::vector<CheckpointReader::Overlap> CheckpointReader::overlaps(const std::vector<Run>& stored,
+                                                                  const std::vector<Run>& wanted) {
+  std::vector<Overlap> overlaps;
+  for (const Run& run : stored) {
+    auto want = std::partition_point(wanted.begin(), wanted.end(), [&](const Run& w) { return w.end() <= run.global; });
+    for (; want != wanted.end() && want->global < run.end(); ++want) {
+      const int64_t from = std::max(run.global, want->global), to = std::min(run.end(), want->end());
+      overlaps.push_back({{from, to - from, want->at + from - want->global}, run.at + from - run.global});
     }
-    at += count;
-  });
+  }
+  return overlaps;
+}
+
+void CheckpointReader::read_piece(const Piece& piece, const ParameterRecord& record, const std::vector<Run>& wanted,
+                                  Tensor elements, std::vector<Run>& found) {
+  const std::vector<Run> stored =
+      runs(record.global_shape, boxes_of(piece), piece.flat_begin(), piece.flat_begin() + piece.flat_count());
+  const std::vector<Overlap> parts = overlaps(stored, wanted);
+  if (parts.empty()) return;
+  const SafetensorsFile& file = shard(piece.file());
+  VerifiedBytes bytes(file.bytes(file.find(piece.tensor())), piece, file.path());
+  const int64_t element_bytes = piece.dtype() == Piece::F64 ? 8 : 4;
+  for (const auto& [part, stored_at] : parts) {
+    copy_elements(bytes.at(stored_at * element_bytes, part.count * element_bytes), piece.dtype(), part.count,
+                  elements.rows(part.at, part.count));
+    found.push_back(part);
+  }
+}
+
+void CheckpointReader::check_complete(const std::string& name, const std::vector<Run>& wanted,
+                                      std::vector<Run>& found) const {
+  std::sort(found.begin(), found.end(), [](const Run& a, const Run& b) { return a.global < b.global; });
+  auto part = found.begin();
+  for (const Run& want : wanted) {
+    int64_t covered = want.global;
+    for (; part != found.end() && part->global < want.end(); ++part) {
+      ENSURE(part->global >= covered, folder_, ": ", name, ": its pieces overlap at element ", part->global);
+      ENSURE(part->global == covered, folder_, ": ", name, ": its pieces lack element ", covered);
+      covered = part->end();
+    }
+    ENSURE(covered == want.end(), folder_, ": ", name, ": its pieces lack element ", covered);
+  }
 }
 
 void CheckpointReader::check_parameters(const std::vector<ParameterRecord>& records) const {

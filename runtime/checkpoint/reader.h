@@ -22,9 +22,15 @@ class CheckpointReader {
   /// Whether anything of one kind is stored of a parameter.
   bool has(const std::string& name, Piece::Kind kind) const { return pieces_.count({name, kind}) > 0; }
 
-  /// Fills the parameter's range of a flat buffer (f32 or f64; converted if it was stored in the other) with what is
-  /// stored of one kind. Throws Error when it is not there, has another shape, is incomplete or damaged.
-  void read(const ParameterRecord& record, Piece::Kind kind, Tensor flat);
+  /// Reads elements [begin, end) of what the record's rank holds of a parameter, whatever part of the whole that is,
+  /// and of the bytes stored no more than the chunks that hold them.
+  ///   elements  [end - begin] f32 | f64, out; converted if it was stored in the other
+  /// Throws Error when it is not there, has another shape, is incomplete or damaged.
+  void read(const ParameterRecord& record, Piece::Kind kind, int64_t begin, int64_t end, Tensor elements);
+  /// The same of all that the rank holds, into its range of a flat buffer.
+  void read(const ParameterRecord& record, Piece::Kind kind, Tensor flat) {
+    read(record, kind, 0, record.count, flat.rows(record.flat_begin, record.count));
+  }
 
   /// Throws Error when there is a piece of a parameter that is not among these: the model is not the one that was
   /// saved.
@@ -34,10 +40,27 @@ class CheckpointReader {
   void verify_shards();
 
  private:
+  /// Elements that lie together in the whole parameter, and where they lie in a part of it.
+  struct Run {
+    int64_t global, count, at;
+    int64_t end() const { return global + count; }
+  };
+  /// What is stored of a run that is wanted, and where.
+  struct Overlap {
+    Run wanted;
+    int64_t stored_at;
+  };
+  /// Of elements [begin, end) of the boxes, back to back.
+  static std::vector<Run> runs(const std::vector<int64_t>& shape, const std::vector<Box>& boxes, int64_t begin,
+                               int64_t end);
+  /// `wanted` is ascending.
+  static std::vector<Overlap> overlaps(const std::vector<Run>& stored, const std::vector<Run>& wanted);
   const SafetensorsFile& shard(const std::string& file);
-  /// Adds the ranges of the whole parameter that it has read.
-  void read_piece(const Piece& piece, const ParameterRecord& record, Tensor flat,
-                  std::vector<std::pair<int64_t, int64_t>>& ranges);
+  /// Copies what a piece has of `wanted`, ascending runs of `elements`, and adds what it was to `found`.
+  void read_piece(const Piece& piece, const ParameterRecord& record, const std::vector<Run>& wanted, Tensor elements,
+                  std::vector<Run>& found);
+  /// Throws Error unless `found`, which it sorts, is all that is wanted, once.
+  void check_complete(const std::string& name, const std::vector<Run>& wanted, std::vector<Run>& found) const;
 
   std::string folder_;
   Manifest manifest_;

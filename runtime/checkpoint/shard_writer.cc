@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "runtime/checkpoint/manifest.h"
 #include "runtime/checkpoint/safetensors.h"
 
 namespace sluice {
@@ -44,6 +45,14 @@ std::string place_name(const ParameterRecord& record, const OwnedElements& owned
   return name + std::to_string(owned.begin) + ":" + std::to_string(owned.end) + "]";
 }
 
+void set_checksums(std::string_view bytes, Piece& piece) {
+  piece.set_xxh3(hex16(xxh3(bytes)));
+  if (piece.bytes() <= kChunkBytes) return;
+  for (size_t at = 0; at < bytes.size(); at += kChunkBytes) {
+    piece.add_chunk_xxh3(hex16(xxh3(bytes.substr(at, kChunkBytes))));
+  }
+}
+
 Source make_source(const OwnedElements& owned, const NamedKind& kind, const std::string& file) {
   const ParameterRecord& record = *owned.record;
   Source source;
@@ -64,7 +73,7 @@ Source make_source(const OwnedElements& owned, const NamedKind& kind, const std:
   piece.set_file(file);
   piece.set_tensor(record.name + kind.suffix + (whole ? "" : place_name(record, owned)));
   piece.set_bytes(source.elements.bytes());
-  piece.set_xxh3(hex16(xxh3({static_cast<const char*>(source.elements.data), static_cast<size_t>(piece.bytes())})));
+  set_checksums({static_cast<const char*>(source.elements.data), static_cast<size_t>(piece.bytes())}, piece);
   return source;
 }
 
