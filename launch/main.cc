@@ -105,7 +105,8 @@ void add_train(CLI::App& app, Command& chosen, PhaseTimer& startup) {
   CLI::App& command = *app.add_subcommand("train", "train a model");
   auto options = std::make_shared<TrainOptions>();
   add_config_options(command, options->config);
-  command.add_option("--run", options->run_dir, "folder of the run; default runs/<config>-<date>");
+  command.add_option("--run", options->run_dir,
+                     "folder of the run, which goes on if it is there; default runs/<config>-<date>");
   command.footer("Example: mpirun -np 2 sluice train --config configs/quickstart.textproto --run runs/first");
   command.callback([&chosen, &startup, options] {
     chosen = [&startup, options] {

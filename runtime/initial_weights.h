@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "configs/train.pb.h"
-#include "runtime/model_state.h"
+#include "runtime/optimizer.h"
 
 namespace sluice {
 
@@ -18,5 +18,9 @@ void check_heads(const ModelConfig& saved, const ModelConfig& model, const std::
 /// Returns the names of those that stay.
 std::vector<std::string> load_initial_weights(const InitialCheckpoint& from, const ModelConfig& config,
                                               ModelState& model);
+
+/// For load: ALL. Fills the moments that this rank keeps of the parameters that a checkpoint has, and the count of the
+/// updates that they remember. Throws Error when the checkpoint is damaged, or has weights only.
+void load_initial_moments(const InitialCheckpoint& from, const ModelState& model, Optimizer& optimizer);
 
 }  // namespace sluice

@@ -55,6 +55,21 @@ int64_t Optimizer::owned_begin(size_t bucket) const {
   return m_.count() == model_.layout.count() ? part.flat_begin : part.shard_begin;
 }
 
+Optimizer::Moments Optimizer::moments(const ParameterRecord& record) const {
+  const int64_t first = record.flat_begin, last = first + record.count;
+  if (m_.count() == model_.layout.count()) {
+    return {0, record.count, m_.rows(first, record.count), v_.rows(first, record.count)};
+  }
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    const OwnedPart& part = parts_[i];
+    const int64_t from = std::max(first, part.flat_begin), to = std::min(last, part.flat_begin + part.count);
+    if (from >= to) continue;
+    const int64_t at = part.shard_begin + from - part.flat_begin;
+    return {from - first, to - first, m_.rows(at, to - from), v_.rows(at, to - from)};
+  }
+  return {0, 0, m_.rows(0, 0), v_.rows(0, 0)};
+}
+
 void Optimizer::global_norm(Stream& s, const GradientReducer& gradients) {
   for (size_t i = 0; i < parts_.size(); ++i) {
     sum_squares(s, gradients.owned(i), squares_.rows(static_cast<int64_t>(i), 1));
@@ -85,7 +100,7 @@ Optimizer::Result Optimizer::update(Stream& s, const GradientReducer& gradients,
   op.beta1 = config_.beta1();
   op.beta2 = config_.beta2();
   op.epsilon = config_.epsilon();
-  op.step = step;
+  op.step = earlier_updates_ + step;
   if (zero_stage(config_) == ZeroStage::kNone) {
     update_elements(s, op, 0, model_.layout.count(), gradients.all(), 0);
   } else {

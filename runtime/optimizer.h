@@ -20,9 +20,22 @@ class Optimizer {
     double clip_factor = 1;
     bool skipped = false;  ///< the norm was not finite; nothing was changed
   };
-  /// One update from summed gradients; `step` is 1 for the first. The weights that this rank updates, and their
+  /// One update from summed gradients; `step` is 1 for the run's first. The weights that this rank updates, and their
   /// moments, change unless skipped. Every rank of the mesh calls it, with the same result.
   Result update(Stream& s, const GradientReducer& gradients, double lr, int64_t step);
+
+  /// Elements [begin, end) of what this rank holds of a parameter, and their moments.
+  struct Moments {
+    int64_t begin, end;
+    Tensor m, v;  ///< [end - begin]
+  };
+  /// What this rank keeps of a parameter's moments: those of all that it holds of it, or of what it updates alone,
+  /// which may be nothing.
+  Moments moments(const ParameterRecord& record) const;
+
+  /// Updates before the run's first that the moments remember, for the correction of their bias.
+  int64_t earlier_updates() const { return earlier_updates_; }
+  void set_earlier_updates(int64_t updates) { earlier_updates_ = updates; }
 
   /// First and second moments of this rank's part of a bucket, [part.count].
   Tensor owned_m(size_t bucket) const { return m_.rows(owned_begin(bucket), parts_[bucket].count); }
@@ -49,6 +62,7 @@ class Optimizer {
   Tensor m_, v_;               // [layout.count], or owned parts only
   Tensor squares_;             // [buckets] f64
   Tensor squared_norm_, norm_, clip_factor_, skip_;
+  int64_t earlier_updates_ = 0;
 };
 
 /// The ZeRO stage that a configuration asks for.

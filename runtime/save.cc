@@ -1,9 +1,9 @@
 #include "runtime/save.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <filesystem>
-#include <vector>
 
 #include <glog/logging.h>
 
@@ -43,6 +43,7 @@ std::vector<std::string> gather_texts(ProcessGroup& world, const std::string& te
 Manifest merged(const std::vector<std::string>& parts, const SavedState& saved, int world_size) {
   Manifest manifest;
   manifest.set_step(saved.step);
+  manifest.set_moment_updates(saved.optimizer.earlier_updates() + saved.step);
   manifest.mutable_data_state()->set_sample_cursor(saved.sample_cursor);
   manifest.mutable_data_state()->set_stage(0);
   manifest.set_config(config_text(saved.config));
@@ -87,13 +88,43 @@ std::string step_folder(const std::string& run_dir, int64_t step) {
 
 namespace {
 
+/// Step folders of a run, with or without a manifest, by step.
+std::vector<int64_t> step_folders(const std::string& run_dir) {
+  std::vector<int64_t> steps;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(run_dir + "/checkpoints", error)) {
+    const std::string name = entry.path().filename().string();
+    const size_t number = name.find('_') + 1;
+    int64_t step = -1;
+    std::from_chars(name.data() + number, name.data() + name.size(), step);
+    if (entry.is_directory(error) && step >= 0 && entry.path() == step_folder(run_dir, step)) steps.push_back(step);
+  }
+  std::sort(steps.begin(), steps.end());
+  return steps;
+}
+
+/// The manifest first: a folder without one does not exist.
+std::error_code remove_step_folder(const std::string& folder) {
+  std::error_code error;
+  if (!std::filesystem::is_directory(folder, error)) return {};
+  std::filesystem::remove(folder + "/manifest.textproto", error);
+  std::filesystem::remove_all(folder, error);
+  return error;
+}
+
+/// An empty folder for a checkpoint.
+void make_step_folder(const std::string& folder) {
+  std::error_code error = remove_step_folder(folder);
+  ENSURE(!error, folder, ": cannot be emptied: ", error.message());
+  std::filesystem::create_directories(folder, error);
+  ENSURE(!error, folder, ": cannot be created: ", error.message());
+}
+
 void write_all(const std::string& folder, const SavedState& saved) {
   ProcessGroup& world = saved.mesh.world();
   agree(world, [&] {
     if (world.rank() != 0) return;
-    std::error_code error;
-    std::filesystem::create_directories(folder, error);
-    ENSURE(!error, folder, ": cannot be created: ", error.message());
+    make_step_folder(folder);
     if (saved.tokenizer_text.empty()) return;
     OutputFile tokenizer(folder + "/tokenizer.json");
     tokenizer.write(saved.tokenizer_text);
@@ -112,32 +143,33 @@ void write_all(const std::string& folder, const SavedState& saved) {
 
 }  // namespace
 
+std::vector<int64_t> checkpoint_steps(const std::string& run_dir) {
+  std::vector<int64_t> steps = step_folders(run_dir);
+  std::error_code error;
+  std::erase_if(steps, [&](int64_t step) {
+    return !std::filesystem::exists(step_folder(run_dir, step) + "/manifest.textproto", error);
+  });
+  return steps;
+}
+
 void save_checkpoint(const std::string& run_dir, const SavedState& saved) {
   const std::string folder = step_folder(run_dir, saved.step);
   try {
     write_all(folder, saved);
   } catch (const AgreedError&) {
-    // What is there of it takes room, and would count as one of the checkpoints to keep.
-    std::error_code error;
-    if (saved.mesh.world().rank() == 0 && std::filesystem::is_directory(folder, error)) {
-      std::filesystem::remove_all(folder, error);
-    }
+    // What is there of it takes room.
+    if (saved.mesh.world().rank() == 0) remove_step_folder(folder);
     throw;
   }
 }
 
 void remove_old_checkpoints(const std::string& run_dir, int64_t keep) {
-  std::vector<std::filesystem::path> folders;
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(run_dir + "/checkpoints", error)) {
-    if (entry.path().filename().string().rfind("step_", 0) == 0) folders.push_back(entry.path());
-  }
-  std::sort(folders.begin(), folders.end());
-  for (size_t i = 0; i + static_cast<size_t>(keep) < folders.size(); ++i) {
-    // The manifest first: a folder without one does not exist.
-    std::filesystem::remove(folders[i] / "manifest.textproto", error);
-    std::filesystem::remove_all(folders[i], error);
-    if (error) LOG(WARNING) << folders[i].string() << ": cannot be removed: " << error.message();
+  std::vector<int64_t> kept = checkpoint_steps(run_dir);
+  if (static_cast<int64_t>(kept.size()) > keep) kept.erase(kept.begin(), kept.end() - keep);
+  for (int64_t step : step_folders(run_dir)) {
+    if (std::binary_search(kept.begin(), kept.end(), step)) continue;
+    const std::error_code error = remove_step_folder(step_folder(run_dir, step));
+    if (error) LOG(WARNING) << step_folder(run_dir, step) << ": cannot be removed: " << error.message();
   }
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "configs/train.pb.h"
 #include "runtime/optimizer.h"
@@ -22,12 +23,15 @@ struct SavedState {
 /// RUN/checkpoints/step_00001000.
 std::string step_folder(const std::string& run_dir, int64_t step);
 
-/// Writes step_folder: a shard a rank, and the manifest last. Every rank of the mesh calls it; all throw AgreedError
-/// when any could not write, and nothing is left of it.
+/// Steps of a run folder's checkpoints, ascending: of the folders that have a manifest, the others do not exist.
+std::vector<int64_t> checkpoint_steps(const std::string& run_dir);
+
+/// Writes step_folder: a shard a rank, and the manifest last; what an earlier attempt has left there goes first. Every
+/// rank of the mesh calls it; all throw AgreedError when any could not write, and nothing is left of it.
 void save_checkpoint(const std::string& run_dir, const SavedState& saved);
 
-/// Removes the oldest checkpoints of a run beyond the newest `keep`. One that cannot be removed is
-/// warned of. Rank 0 calls it.
+/// Removes the oldest checkpoints of a run beyond the newest `keep`, and what is left of those that were not finished.
+/// One that cannot be removed is warned of. Rank 0 calls it while nobody writes.
 void remove_old_checkpoints(const std::string& run_dir, int64_t keep);
 
 }  // namespace sluice

@@ -58,6 +58,8 @@ class TrainStep {
 
   const ActivationMemory& memory() const { return memory_; }
   const Optimizer& optimizer() const { return optimizer_; }
+  /// To be filled with what an earlier run has learnt.
+  Optimizer& optimizer() { return optimizer_; }
   /// The summed gradients of the last step, before clipping.
   const GradientReducer& gradients() const { return reducer_; }
   /// int64 counts of the last step, [layers, experts], over all ranks.

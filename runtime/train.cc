@@ -2,13 +2,12 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
 #include <memory>
 #include <optional>
 
 #include <glog/logging.h>
 
+#include "kernels/elementwise.h"
 #include "kernels/peak.h"
 #include "models/count.h"
 #include "parallel/agree.h"
@@ -21,7 +20,9 @@
 #include "runtime/initial_weights.h"
 #include "runtime/metrics/audit_log.h"
 #include "runtime/metrics/metrics_sink.h"
+#include "runtime/resume.h"
 #include "runtime/run_data.h"
+#include "runtime/run_folder.h"
 #include "runtime/run_watch.h"
 #include "runtime/save.h"
 #include "runtime/schedule.h"
@@ -38,22 +39,7 @@ double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
-/// Creates the run folder and keeps the configuration in it.
-void prepare_run_folder(const std::string& run_dir, const TrainConfig& config) {
-  std::error_code error;
-  std::filesystem::create_directories(run_dir, error);
-  ENSURE(!error, "--run ", run_dir, ": cannot be created: ", error.message());
-  ENSURE(!std::filesystem::exists(run_dir + "/metrics.jsonl"), "--run ", run_dir,
-         " already holds a run; choose another folder");
-  std::filesystem::create_directories(run_dir + "/checkpoints", error);
-  ENSURE(!error, "--run ", run_dir, ": checkpoints/ cannot be created: ", error.message());
-  std::ofstream file(run_dir + "/config.textproto");
-  file << config_text(config);
-  file.close();
-  ENSURE(file, "--run ", run_dir, ": config.textproto cannot be written");
-}
-
-/// One training run, from initial weights to the checkpoint at the end.
+/// One training run, from initial weights or a checkpoint to the checkpoint at the end.
 class TrainingRun {
  public:
   TrainingRun(const TrainConfig& config, const std::string& run_dir, const Mesh& mesh, RunWatch& watch, Stream& s,
@@ -70,31 +56,29 @@ class TrainingRun {
         skips_(run_dir, world_.rank() == 0),
         step_observers_(observers()) {
     agree(world_, [&] {
-      if (world_.rank() == 0) prepare_run_folder(run_dir_, config_);
+      if (world_.rank() == 0) create_run_folder(run_dir_);
       data_ = std::make_unique<RunData>(config_);
     });
     startup_.mark("data");
-    const DType dtype = compute_dtype(config_.precision());
-    model_ = std::make_unique<ModelState>(config_.model(), config_.optimizer().decay_embeddings(), dtype, mesh_.shape(),
-                                          world_.rank());
-    initialise_parameters(model_->records, static_cast<uint64_t>(training_.seed()), s_, model_->weights);
-    if (config_.has_initial_checkpoint()) {
-      load_initial();
-    }
-    transformer_ =
-        std::make_unique<Transformer>(config_.model(), training_, dtype, training_.sequence_length(), model_->state);
-    train_step_ = std::make_unique<TrainStep>(config_, *transformer_, *model_, mesh_, s_);
-    train_step_->set_listener(&watch_);
+    make_model();
+    fill_model();
     startup_.mark("model");
-    open_metrics();
+    if (complete()) return;
+    open_logs();
     startup_.mark("logs");
   }
 
   void run() {
+    if (complete()) {
+      LOG(INFO) << run_dir_ << " is complete, its newest checkpoint is of step " << steps_behind()
+                << "; a training.steps above that would go on";
+      return;
+    }
     Prefetcher prefetcher(
-        data_->training(), [this](int64_t i) { return micro_step_samples(i); }, 0, config_.data().prefetch());
+        data_->training(), [this](int64_t i) { return micro_step_samples(i); }, first_micro_step(),
+        config_.data().prefetch());
     try {
-      for (int64_t step = 1; step <= training_.steps(); ++step) take_step(step, prefetcher);
+      for (int64_t step = steps_behind() + 1; step <= training_.steps(); ++step) take_step(step, prefetcher);
     } catch (const AgreedError& error) {
       // All leave in good order, unless their calls have come apart.
       if (error.fault() != Fault::kHang) train_step_->wait_for_weights();
@@ -104,27 +88,78 @@ class TrainingRun {
   }
 
  private:
-  void load_initial() {
-    std::vector<std::string> missing;
+  void make_model() {
+    const DType dtype = compute_dtype(config_.precision());
+    model_ = std::make_unique<ModelState>(config_.model(), config_.optimizer().decay_embeddings(), dtype, mesh_.shape(),
+                                          world_.rank());
+    transformer_ =
+        std::make_unique<Transformer>(config_.model(), training_, dtype, training_.sequence_length(), model_->state);
+    train_step_ = std::make_unique<TrainStep>(config_, *transformer_, *model_, mesh_, s_);
+    train_step_->set_listener(&watch_);
+  }
+
+  /// Weights and moments from the run's newest checkpoint, or those that a new run starts from.
+  void fill_model() {
+    // The padding.
+    fill_zero(s_, model_->weights);
+    const RunIdentity identity{config_, data_->tokenizer_text(), s_.isa};
     // Ranks read for as long as their files take.
+    watch_.saving([&] { resumed_ = resume(run_dir_, identity, mesh_, *model_, train_step_->optimizer()); });
+    if (resumed_) return;
+    agree(world_, [&] {
+      if (world_.rank() == 0) restart_reason_ = restart_reason(run_dir_, config_);
+    });
+    initialise_parameters(model_->records, static_cast<uint64_t>(training_.seed()), s_, model_->weights);
+    if (config_.has_initial_checkpoint()) load_initial();
+  }
+
+  void load_initial() {
+    const InitialCheckpoint& from = config_.initial_checkpoint();
+    std::vector<std::string> missing;
     watch_.saving([&] {
-      agree(world_, [&] { missing = load_initial_weights(config_.initial_checkpoint(), config_.model(), *model_); });
+      agree(world_, [&] {
+        missing = load_initial_weights(from, config_.model(), *model_);
+        if (from.load() == InitialCheckpoint::ALL) load_initial_moments(from, *model_, train_step_->optimizer());
+      });
     });
     if (world_.rank() != 0) return;
     for (const std::string& name : missing) LOG(INFO) << name << " starts as in a new model";
   }
 
-  void open_metrics() {
+  /// Once nothing speaks against the run any more.
+  void open_logs() {
     flops_per_token_ = train_flops_per_token(config_.model(), training_.sequence_length());
     peak_flops_ = measure_peak_flops(s_) * world_.size();
-    if (world_.rank() != 0) return;
-    MetricsOptions options;
-    options.run_dir = run_dir_;
-    options.total_steps = training_.steps();
-    options.tensorboard = config_.logging().tensorboard();
-    options.config_text = config_text(config_);
-    metrics_ = std::make_unique<MetricsSink>(options);
+    agree(world_, [&] {
+      if (world_.rank() != 0) return;
+      keep_config(run_dir_, config_);
+      note_beginning();
+      MetricsOptions options;
+      options.run_dir = run_dir_;
+      options.total_steps = training_.steps();
+      options.resumed_step = steps_behind();
+      options.tensorboard = config_.logging().tensorboard();
+      options.config_text = config_text(config_);
+      metrics_ = std::make_unique<MetricsSink>(options);
+    });
   }
+
+  /// Tells and notes why the run does not begin as a new one.
+  void note_beginning() const {
+    if (resumed_) {
+      const std::string from = "from " + step_folder(run_dir_, resumed_->step);
+      const std::string reason = resumed_->changes.empty() ? from : from + "; " + resumed_->changes;
+      LOG(INFO) << "the run goes on " << reason;
+      append_audit(run_dir_, resumed_->step, "resume", reason);
+    } else if (restart_reason_) {
+      LOG(INFO) << "the run starts over: " << *restart_reason_;
+      append_audit(run_dir_, 0, "restart", *restart_reason_);
+    }
+  }
+
+  /// Steps that earlier sessions of the run have done.
+  int64_t steps_behind() const { return resumed_ ? resumed_->step : 0; }
+  bool complete() const { return steps_behind() >= training_.steps(); }
 
   std::vector<GroupObserver*> observers() {
     std::vector<GroupObserver*> all = watch_.step_observers();
@@ -133,6 +168,9 @@ class TrainingRun {
   }
 
   int64_t micro_step_sequences() const { return training_.micro_batch_size() * mesh_.shape().dp; }
+
+  /// Micro-steps of this layout that the samples behind the run would have made.
+  int64_t first_micro_step() const { return samples_before(training_, steps_behind() + 1) / micro_step_sequences(); }
 
   /// Samples that this rank computes with its tp group in micro-step `index`, counted from the beginning of the run.
   SampleRange micro_step_samples(int64_t index) const {
@@ -166,15 +204,15 @@ class TrainingRun {
     watch_.compare_calls(world_);
     StepMetrics metrics = step_metrics(step, lr, scale, result, ms_since(start));
     if (logged(step)) add_diagnostics(diagnostics_.finish(), metrics);
-    if (step == 1) {
+    if (step == steps_behind() + 1) {
       startup_.mark("first step");
       if (world_.rank() == 0) std::fprintf(stderr, "start-up: %s\n", startup_.summary().c_str());
     }
     skips_.see(step, result);
-    // First what cannot be had again.
-    if (due(step, config_.checkpoint().every())) watch_.saving([&] { save(step); });
     if (due(step, config_.data().eval_every())) evaluate(metrics);
+    // Before the checkpoint: a run that goes on from it does not log this step again.
     if (metrics_) log(metrics);
+    if (due(step, config_.checkpoint().every())) watch_.saving([&] { save(step); });
     skips_.check();
   }
 
@@ -268,6 +306,8 @@ class TrainingRun {
   std::unique_ptr<ModelState> model_;
   std::unique_ptr<Transformer> transformer_;
   std::unique_ptr<TrainStep> train_step_;
+  std::optional<ResumePoint> resumed_;
+  std::optional<std::string> restart_reason_;  // on rank 0
   std::unique_ptr<MetricsSink> metrics_;
   ActivationMemory evaluation_memory_;
   DiagnosticsProbe diagnostics_;

@@ -9,11 +9,12 @@
 namespace sluice {
 
 /// Trains by a validated configuration, writing to run_dir (created when missing): config.textproto, metrics, event
-/// file and checkpoints. Progress goes to standard error. `startup` has been running since
-/// the program began; its summary is printed after the first step. Every rank of `world` calls it.
-/// Throws Error on data that does not fit the configuration or a folder that cannot be written; AgreedError of
-/// Fault::kDiverged when gradients stay without a finite norm, and of Fault::kNotSaved at the end when the last
-/// checkpoint could not be written.
+/// file, checkpoints and decisions. A folder that holds a checkpoint of the run goes on from the newest good one; one
+/// of a run that has none yet starts over. Progress goes to standard error. `startup` has been running since the
+/// program began; its summary is printed after the first step. Every rank of `world` calls it.
+/// Throws Error on data that does not fit the configuration or a folder that cannot be written or holds another run;
+/// AgreedError of Fault::kDiverged when gradients stay without a finite norm, and of Fault::kNotSaved at the end when
+/// the last checkpoint could not be written.
 void train(const TrainConfig& config, const std::string& run_dir, ProcessGroup& world, Stream& s, PhaseTimer& startup);
 
 }  // namespace sluice

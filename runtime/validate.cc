@@ -268,11 +268,8 @@ void validate_training(TrainConfig& config, int world_size, int cores_per_rank) 
                " must be between 1 and 1024");
   report.collect([&] { parse_isa(config.cpu().isa()); });
   check_evaluation(report, config);
-  if (config.has_initial_checkpoint()) {
-    report.check(!config.initial_checkpoint().path().empty(), "initial_checkpoint.path is missing");
-    report.check(config.initial_checkpoint().load() == InitialCheckpoint::WEIGHTS,
-                 "initial_checkpoint.load=ALL is not built yet; use WEIGHTS");
-  }
+  report.check(!config.has_initial_checkpoint() || !config.initial_checkpoint().path().empty(),
+               "initial_checkpoint.path is missing");
   report.check(config.device() == TrainConfig::CPU, "device=CUDA: this build has no CUDA backend; use CPU");
   report.check(config.precision() != TrainConfig::BF16, "precision=BF16 needs device: CUDA; use F32");
   report.finish();

@@ -59,8 +59,8 @@ refused 'nope.idx: cannot open' mpirun -np 2 "$SLUICE" data info nope
 refused 'too many parameters, model.num_layers=2 \* model.moe.num_experts=1024 ' $(train) --set model.hidden_size=65536 --set model.moe.num_experts=1024 --set model.moe.moe_intermediate_size=2147483648
 refused 'not a checkpoint' "$SLUICE" eval --checkpoint . --data data
 refused 'model.head_dim=4096 must be between 1 and 512' $(train) --set model.head_dim=4096
-mkdir full; ln -s /dev/full full/config.textproto
-refused 'config.textproto cannot be written' "$SLUICE" train --config config.textproto --run full
+mkdir full; ln -s /dev/full full/config.textproto.tmp
+refused 'full/config.textproto.tmp: cannot write: No space left' "$SLUICE" train --config config.textproto --run full
 mkdir closed; touch closed/checkpoints
 refused '--run closed: checkpoints/ cannot be created' "$SLUICE" train --config config.textproto --run closed
 
@@ -74,7 +74,13 @@ refused 'lie.meta.json: bytes: 0, but' "$SLUICE" eval --checkpoint $step --data 
 refused 'lie.meta.json: bytes: 0, but' $(train) --set data.eval[0].prefix=lie
 rm -rf run
 refused 'wild.bin: .*65535 is not in the vocabulary' mpirun -np 2 "$SLUICE" eval --checkpoint $step --data data.heldout wild
-refused 'already holds a run' "$SLUICE" train --config config.textproto --run good
+for change in 'model.rope_theta: 10000 -> 20000' 'training.seed: 1 -> 7' 'data.train[0].prefix: "data" -> "wild"'; do
+  set=$(echo "$change" | sed -E 's/: .* -> /=/')
+  refused "step_00000004 is of another run; choose another folder, .*modified: $(printf %s "$change" | sed 's/[][]/\\&/g')" \
+    "$SLUICE" train --config config.textproto --run good --set training.steps=8 --set "$set"
+done
+cp -r good early; rm -r early/checkpoints
+refused 'early/config.textproto is of another run; .*modified: training.seed: 1 -> 7' "$SLUICE" train --config config.textproto --run early --set training.seed=7
 cp -r good good2
 head -c 200000 /dev/zero | sed 's/\x0/a{/g' > deep.textproto
 sed 's/^step: 4$/step: 5/' -i $step/manifest.textproto

@@ -4,13 +4,14 @@ set -euo pipefail
 source "$SOURCE/tests/end_to_end/common.sh"
 make_data
 
-# ends CODE RUN ARGUMENTS...: a training run on one rank, or on $ranks, that ends with this exit code.
+# ends CODE RUN ARGUMENTS...: a training run on one rank, or on $ranks=2, that ends with this exit code. The second rank
+# has a disk of its own, node/.
 ranks=1
 ends() {
-  local want=$1 run=$2 code=0 launcher=()
-  shift 2
-  [ $ranks -eq 1 ] || launcher=(mpirun -np $ranks)
-  "${launcher[@]}" "$SLUICE" train --config config.textproto --run "$run" "$@" 2> err.txt || code=$?
+  local want=$1 run=$2 code=0
+  local job=("$SLUICE" train --config config.textproto --run "$run" "${@:3}")
+  [ $ranks -eq 1 ] || job=(mpirun -np 1 "${job[@]}" : -np 1 -wdir "$PWD/node" "${job[@]}")
+  "${job[@]}" 2> err.txt || code=$?
   [ "$code" -eq "$want" ] || { cat err.txt; fail "$run: exit code $code"; }
 }
 says() { grep -qE -e "$2" "$1" || { cat "$1"; fail "$1 does not say $2"; }; }
@@ -31,8 +32,9 @@ ends 6 last
 one_error
 says err.txt 'error: .*step_00000020: cannot be created'
 says last/metrics.jsonl '"step":20,.*"eval_loss.own"'
-mkdir -p second/checkpoints/step_00000020
-ln -s /dev/full second/checkpoints/step_00000020/shard-00001-of-00002.safetensors.tmp
+mkdir -p node/second/checkpoints/step_00000020
+ln -s "$PWD"/{data.*,tokenizer.json} node
+ln -s /dev/full node/second/checkpoints/step_00000020/shard-00001-of-00002.safetensors.tmp
 ranks=2 ends 6 second --set training.micro_batch_size=2
 one_error
 says err.txt 'error: .*shard-00001-of-00002.safetensors.tmp: cannot write: No space left'

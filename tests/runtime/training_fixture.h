@@ -54,6 +54,9 @@ class TinyRun {
                      [this]() -> const Batch& { return batches_[next_batch_++]; });
   }
 
+  /// Leaves out the batches of so many steps.
+  void skip_steps(int64_t steps) { next_batch_ += static_cast<size_t>(steps * scale_.micro_steps); }
+
   /// What this rank holds of every parameter, without padding.
   std::vector<double> weights() {
     const std::vector<double> flat = values(model_.weights);

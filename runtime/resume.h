@@ -1,0 +1,37 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "runtime/checkpoint/reader.h"
+#include "runtime/optimizer.h"
+
+namespace sluice {
+
+/// Fills what this rank keeps of a parameter's moments, whatever layout wrote them. Throws what the reader does.
+void load_moments(CheckpointReader& reader, const ParameterRecord& record, Optimizer& optimizer);
+
+/// Fills all weights and moments of this rank, padding aside. Throws what the reader does.
+void load_state(CheckpointReader& reader, ModelState& model, Optimizer& optimizer);
+
+/// Where a run goes on.
+struct ResumePoint {
+  int64_t step = 0;     ///< updates done
+  std::string changes;  ///< of the configuration since, in words; empty: none
+};
+
+/// What a run must be to go on with what a folder holds.
+struct RunIdentity {
+  const TrainConfig& config;
+  const std::string& tokenizer_text;  ///< of tokenizer.json; empty: none
+  Isa isa;
+};
+
+/// Fills weights and moments from the newest checkpoint of a run folder that is good. Those that are damaged are set
+/// aside as checkpoints/damaged_step_X, each with a warning and a line in audit.jsonl. Nothing: there is no checkpoint,
+/// and nothing was filled. Every rank of the mesh calls it. Throws AgreedError when the checkpoint is of another run,
+/// or when there are checkpoints and none of them is good; then all stay where they are.
+std::optional<ResumePoint> resume(const std::string& run_dir, const RunIdentity& identity, const Mesh& mesh,
+                                  ModelState& model, Optimizer& optimizer);
+
+}  // namespace sluice

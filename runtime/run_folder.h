@@ -1,0 +1,20 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "configs/train.pb.h"
+
+namespace sluice {
+
+/// Creates the folder of a run and that of its checkpoints where they are missing. Throws Error naming --run.
+void create_run_folder(const std::string& run_dir);
+
+/// Writes config.textproto, which appears when it is complete. Throws Error naming it.
+void keep_config(const std::string& run_dir, const TrainConfig& config);
+
+/// Looks whether a folder without a checkpoint holds what a run has logged, and why that starts over, changes of the
+/// configuration included; nothing: the folder is new. Throws Error when it was another run.
+std::optional<std::string> restart_reason(const std::string& run_dir, const TrainConfig& config);
+
+}  // namespace sluice

@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# A job that is killed at random instants, SLUICE_KILLS of them (6), and started again each time ends like one that was
+# not, to the last bit of its losses and of its last checkpoint. SLUICE_SEED chooses other instants.
+set -euo pipefail
+source "$SOURCE/tests/end_to_end/common.sh"
+make_data
+kills=${SLUICE_KILLS:-6}
+RANDOM=${SLUICE_SEED:-1}
+steps=60 last=checkpoints/step_00000060
+train=("$SLUICE" train --config config.textproto --set training.steps=$steps --set checkpoint.every=3 --set data.eval_every=7)
+train2=(mpirun -np 2 "${train[@]}" --set training.micro_batch_size=2)
+says() { grep -qE -e "$2" "$1" || { cat "$1"; fail "$1 does not say $2"; }; }
+evaluations() { grep -oE '"step":[0-9]+,|"eval_loss.own":[0-9.]+' "$1/metrics.jsonl"; }
+# same_end RUN: as the one that nobody killed.
+same_end() {
+  diff <(losses straight) <(losses "$1") || fail "the losses of $1 differ"
+  diff <(evaluations straight) <(evaluations "$1") || fail "the evaluations of $1 differ"
+  diff -r straight/$last "$1/$last" || fail "the last checkpoint of $1 differs"
+}
+# each_step_once RUN STEPS
+each_step_once() {
+  diff <(grep -oE '^\{"step":[0-9]+' "$1/metrics.jsonl") <(seq -f '{"step":%g' "$2") || fail "$1/metrics.jsonl has not each step once"
+}
+
+now_ms() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
+began=$(now_ms)
+"${train2[@]}" --run straight 2> straight.log || { cat straight.log; fail "train straight"; }
+took=$(($(now_ms) - began))
+each_step_once straight $steps
+
+# killed RUN: whether a session was killed, at an instant within the time that one took; it may end before.
+killed() {
+  local job pids began instant i
+  began=$(now_ms)
+  instant=$((began + RANDOM % took))
+  "${train2[@]}" --run "$1" > job.log 2>&1 &
+  job=$!
+  while [ "$(now_ms)" -lt $instant ] && kill -0 $job 2> /dev/null; do sleep 0.01; done
+  # Both, and not before they are the program: Open MPI's launcher does not expect that.
+  while pids=$(pgrep -P $job -x sluice) || kill -0 $job 2> /dev/null; do
+    [ "$(wc -w <<< "$pids")" -lt 2 ] || break
+  done
+  # shellcheck disable=SC2086
+  kill -9 $pids 2> /dev/null || true
+  # Nor always that ranks die at the same time: then it would wait for ever.
+  for ((i = 0; i < 100; ++i)); do
+    kill -0 $job 2> /dev/null || break
+    sleep 0.1
+  done
+  [ $i -lt 100 ] || kill -9 $job
+  if wait $job; then
+    took=$(($(now_ms) - began))
+    return 1
+  fi
+  ! grep -aE 'error:|signal (6|11)' job.log || fail "$1 ended by itself"
+}
+kills_done=0 runs=1
+while [ $kills_done -lt "$kills" ]; do
+  if killed killed$runs; then
+    kills_done=$((kills_done + 1))
+  else
+    same_end killed$runs
+    runs=$((runs + 1))
+  fi
+done
+"${train2[@]}" --run killed$runs 2> job.log || { cat job.log; fail "the last session"; }
+same_end killed$runs
+cat killed*/audit.jsonl > audits.jsonl
+! grep -vE '"event":"(resume|restart)"' audits.jsonl || fail "something else happened"
+resumed=$(grep -c '"event":"resume"' audits.jsonl) || fail "no session went on from a checkpoint"
+echo "$kills_done kills in $runs run(s), $resumed sessions went on from a checkpoint"
+
+# A run that is complete is left alone.
+sums() { find straight -type f -print0 | sort -z | xargs -0 sha256sum; }
+sums > before.txt
+"${train2[@]}" --run straight 2> complete.log || { cat complete.log; fail "a complete run"; }
+says complete.log 'straight is complete, its newest checkpoint is of step 60; a training.steps above that would go on'
+diff before.txt <(sums) || fail "a complete run was changed"
+
+# It goes on to more steps, here on one rank, and past a damaged checkpoint.
+printf '\377\377\377\377' | dd of=straight/$last/shard-00001-of-00002.safetensors bs=1 seek=100000 conv=notrunc status=none
+"${train[@]}" --run straight --set training.steps=64 2> more.log || { cat more.log; fail "more steps"; }
+says more.log 'shard-00001-of-00002.safetensors: .*the file is damaged; an older checkpoint takes its place'
+says more.log "numbers differ from an uninterrupted run's by rounding"
+says more.log '^start-up: '
+says straight/audit.jsonl '^\{"step":60,"event":"checkpoint_damaged",.*the file is damaged'
+says straight/audit.jsonl '^\{"step":57,"event":"resume",.*/step_00000057; .*modified: training.steps: 60 -> 64'
+[ -e straight/checkpoints/damaged_step_00000060 ] || fail "the damaged checkpoint is gone"
+[ "$(find straight -name 'events.out.tfevents.*' | wc -l)" -eq 2 ] || fail "not an event file a session"
+each_step_once straight 64
+
+# A run that ended before its first checkpoint starts over.
+rm -r straight/checkpoints
+"${train[@]}" --run straight --set training.steps=4 2> over.log || { cat over.log; fail "starting over"; }
+says straight/audit.jsonl '^\{"step":0,"event":"restart","reason":"the run has no checkpoint; '
+each_step_once straight 4
+
+# A new run from weights and moments, which remember the updates before.
+"${train[@]}" --run next --set "initial_checkpoint={path: \"killed1/$last\" load: ALL}" --set training.steps=4 2> next.log ||
+  { cat next.log; fail "a run from weights and moments"; }
+each_step_once next 4
+says next/checkpoints/step_00000004/manifest.textproto '^moment_updates: 64$'

@@ -1,0 +1,321 @@
+#include "runtime/resume.h"
+
+#include <cstring>
+#include <mutex>
+
+#include <gmock/gmock.h>
+
+#include "parallel/agree.h"
+#include "runtime/initial_weights.h"
+#include "runtime/run_folder.h"
+#include "runtime/save.h"
+#include "runtime/schedule.h"
+#include "tests/runtime/training_fixture.h"
+#include "tests/temp_folder.h"
+
+namespace sluice {
+namespace {
+
+using testing::HasSubstr;
+
+/// What a rank has learnt.
+struct State {
+  std::vector<double> weights, m, v;
+  bool operator==(const State&) const = default;
+};
+
+State state_of(TinyRun& run) {
+  run.step().wait_for_weights();
+  State state{run.weights(), {}, {}};
+  const auto add = [&](Tensor part, std::vector<double>& to) {
+    const size_t before = to.size();
+    to.resize(before + static_cast<size_t>(part.count()));
+    cast(run.stream(), part, {to.data() + before, DType::kF64, Device::kCpu, part.shape});
+  };
+  for (const ParameterRecord& r : run.model().records) {
+    const Optimizer::Moments moments = run.step().optimizer().moments(r);
+    add(moments.m, state.m);
+    add(moments.v, state.v);
+  }
+  return state;
+}
+
+const std::string kNoTokenizer;
+
+void save(TinyRun& run, const TrainConfig& config, const std::string& run_dir, int64_t step) {
+  run.step().wait_for_weights();
+  const int64_t cursor = samples_before(config.training(), step + 1);
+  save_checkpoint(run_dir,
+                  {config, run.model(), run.step().optimizer(), run.mesh(), kNoTokenizer, step, cursor, best_isa()});
+}
+
+std::optional<ResumePoint> resume(TinyRun& run, const TrainConfig& config, const std::string& run_dir) {
+  return resume(run_dir, {config, kNoTokenizer, best_isa()}, run.mesh(), run.model(), run.step().optimizer());
+}
+
+/// What all ranks agree to fail for, which one of them tells.
+std::string agreed_error(int ranks, const std::function<void(ProcessGroup&)>& body) {
+  std::string message;
+  std::mutex mutex;
+  run_ranks(ranks, [&](ProcessGroup& world) {
+    try {
+      body(world);
+      ADD_FAILURE() << "no Error was thrown";
+    } catch (const AgreedError& error) {
+      EXPECT_EQ(error.fault(), Fault::kUser);
+      const std::lock_guard lock(mutex);
+      EXPECT_TRUE(message.empty() || !*error.what()) << message << error.what();
+      message += error.what();
+    }
+  });
+  return message;
+}
+
+TrainConfig two_ranks(const std::vector<std::string>& more = {}) {
+  std::vector<std::string> overrides = {"training.micro_batch_size=2"};
+  overrides.insert(overrides.end(), more.begin(), more.end());
+  return tiny_config(overrides, 2);
+}
+
+/// A run on two ranks with checkpoints of steps 1 and 2.
+void make_run(const std::string& run_dir, const TrainConfig& config = two_ranks()) {
+  run_ranks(2, [&](ProcessGroup& world) {
+    TinyRun run(config, world);
+    for (int64_t step : {1, 2}) {
+      run.run(step);
+      save(run, config, run_dir, step);
+    }
+  });
+}
+
+/// The step that the run goes on from; -1: none.
+int64_t resumed_step(const std::string& run_dir, const TrainConfig& config = two_ranks()) {
+  int64_t step = -1;
+  run_ranks(2, [&](ProcessGroup& world) {
+    TinyRun run(config, world);
+    const auto point = resume(run, config, run_dir);
+    if (point && world.rank() == 0) step = point->step;
+  });
+  return step;
+}
+
+class ResumedLayout : public testing::TestWithParam<std::vector<std::string>> {};
+
+TEST_P(ResumedLayout, ThreadGroupRanksEndAsWithoutAnInterruptionToTheLastBit) {
+  constexpr int64_t kInterruption = 3, kSteps = 6;
+  const TempFolder folder;
+  // Whatever the layout, mesh.dp is what is left of the ranks.
+  const int ranks = testing::Matches(testing::Contains("mesh.tp=2"))(GetParam()) ? 4 : 2;
+  const TrainConfig config = tiny_config(GetParam(), ranks);
+  run_ranks(ranks, [&](ProcessGroup& world) {
+    TinyRun straight(config, world), resumed(config, world);
+    for (int64_t step = 1; step <= kInterruption; ++step) straight.run(step);
+    save(straight, config, folder / "run", kInterruption);
+    const auto point = resume(resumed, config, folder / "run");
+    EXPECT_EQ(point->step, kInterruption);
+    EXPECT_EQ(point->changes, "");
+    EXPECT_EQ(state_of(resumed), state_of(straight)) << "loaded";
+    resumed.skip_steps(kInterruption);
+    for (int64_t step = kInterruption + 1; step <= kSteps; ++step) {
+      const double loss = straight.run(step).losses.loss;
+      EXPECT_EQ(resumed.run(step).losses.loss, loss) << "step " << step;
+    }
+    EXPECT_EQ(state_of(resumed), state_of(straight)) << "at the end";
+  });
+}
+
+using Overrides = std::vector<std::string>;
+
+/// On two ranks, and on four of all kinds.
+Overrides data_parallel(const std::string& more) { return {"training.micro_batch_size=2", more}; }
+Overrides all_axes(const std::string& more) {
+  return {"mesh.tp=2",
+          "mesh.ep=2",
+          "model.moe.num_experts=6",
+          "model.moe.moe_intermediate_size=8",
+          "model.vocab_size=36",
+          "training.micro_batch_size=2",
+          more};
+}
+
+INSTANTIATE_TEST_SUITE_P(Layouts, ResumedLayout,
+                         testing::Values(data_parallel("optimizer.zero_stage=0"),
+                                         data_parallel("optimizer.zero_stage=1"),
+                                         data_parallel("optimizer.zero_stage=2"), data_parallel("precision=F32"),
+                                         data_parallel("model.moe.selection_bias_rate=0.01"),
+                                         all_axes("optimizer.zero_stage=0"), all_axes("optimizer.zero_stage=1"),
+                                         all_axes("mesh.etp=2"), all_axes("precision=F32")));
+
+TEST(Resume, AFolderWithoutACheckpointIsLeftToANewRun) {
+  const TempFolder folder;
+  EXPECT_EQ(resumed_step(folder / "run"), -1);
+  std::filesystem::create_directories(folder / "run/checkpoints/step_00000001");
+  std::filesystem::create_directories(folder / "run/checkpoints/damaged_step_00000002");
+  EXPECT_EQ(resumed_step(folder / "run"), -1);
+}
+
+TEST(Resume, ADamagedCheckpointIsSetAsideAndTheOneBeforeIsTaken) {
+  const std::string shard = "run/checkpoints/step_00000002/shard-00001-of-00002.safetensors",
+                    manifest = "run/checkpoints/step_00000002/manifest.textproto";
+  const std::pair<std::function<void(const TempFolder&)>, const char*> cases[] = {
+      // The end of a moment that the second rank alone reads.
+      {[&](const TempFolder& folder) {
+         std::string bytes = folder.read(shard);
+         bytes.back() ^= 1;
+         folder.write(shard, bytes);
+       },
+       "does not match its checksum"},
+      {[&](const TempFolder& folder) { std::filesystem::remove(folder / shard); }, "is missing"},
+      {[&](const TempFolder& folder) { folder.write(manifest, folder.read(manifest).substr(0, 1000)); },
+       "manifest_xxh3 is missing"}};
+  for (const auto& [damage, reason] : cases) {
+    const TempFolder folder;
+    make_run(folder / "run");
+    damage(folder);
+    EXPECT_EQ(resumed_step(folder / "run"), 1) << reason;
+    EXPECT_FALSE(folder.has("run/checkpoints/step_00000002"));
+    EXPECT_TRUE(folder.has("run/checkpoints/damaged_step_00000002")) << reason;
+    const std::string audit = folder.read("run/audit.jsonl");
+    EXPECT_THAT(audit, testing::StartsWith(R"({"step":2,"event":"checkpoint_damaged","reason":")"));
+    EXPECT_THAT(audit, HasSubstr(reason));
+    EXPECT_EQ(std::count(audit.begin(), audit.end(), '\n'), 1);
+  }
+}
+
+TEST(Resume, WhenNoCheckpointIsGoodAllAreKept) {
+  const TempFolder folder;
+  make_run(folder / "run");
+  for (const char* step : {"1", "2"}) {
+    std::filesystem::remove(folder / concat("run/checkpoints/step_0000000", step, "/shard-00000-of-00002.safetensors"));
+  }
+  const TrainConfig config = two_ranks();
+  const std::string error = agreed_error(2, [&](ProcessGroup& world) {
+    TinyRun run(config, world);
+    resume(run, config, folder / "run");
+  });
+  EXPECT_THAT(error, HasSubstr("run/checkpoints: none is good"));
+  EXPECT_THAT(error, HasSubstr("step_00000002/shard-00000-of-00002.safetensors: is missing"));
+  EXPECT_TRUE(folder.has("run/checkpoints/step_00000001"));
+  EXPECT_TRUE(folder.has("run/checkpoints/step_00000002"));
+  EXPECT_FALSE(folder.has("run/audit.jsonl"));
+}
+
+TEST(Resume, AnotherRunIsRefusedWithTheDifferences) {
+  const TempFolder folder;
+  make_run(folder / "run");
+  const std::pair<const char*, const char*> cases[] = {
+      {"model.rope_theta=20000", "modified: model.rope_theta: 10000 -> 20000"},
+      {"model.hidden_size=20", "modified: model.hidden_size: 16 -> 20"},
+      {"model.gates=", "deleted: model.gates[0]"},
+      {"training.seed=2", "modified: training.seed: 1 -> 2"},
+      {"training.sequence_length=14", "modified: training.sequence_length: 12 -> 14"},
+      {"training.global_batch_size=8", "modified: training.global_batch_size: 4 -> 8"},
+      {"data.train[0].prefix=other", R"(modified: data.train[0].prefix: "unused" -> "other")"},
+      {"precision=F32", "modified: precision: F64 -> F32"},
+      {"training.micro_batch_size=1", "training.micro_batch_size=1 times mesh.dp=2 is 2, but"}};
+  for (const auto& [change, difference] : cases) {
+    const TrainConfig config = two_ranks({change});
+    const std::string error = agreed_error(2, [&](ProcessGroup& world) {
+      TinyRun run(config, world);
+      resume(run, config, folder / "run");
+    });
+    EXPECT_THAT(error, HasSubstr(difference));
+    EXPECT_THAT(error, HasSubstr("run/checkpoints/step_00000002"));
+  }
+  EXPECT_EQ(resumed_step(folder / "run"), 2) << "nothing was set aside";
+}
+
+TEST(Resume, AnotherTokenizerIsRefused) {
+  const TempFolder folder;
+  make_run(folder / "run");
+  const TrainConfig config = two_ranks({"data.tokenizer=new.json"});
+  const std::string tokenizer = "a tokenizer";
+  EXPECT_THAT(
+      agreed_error(
+          2,
+          [&](ProcessGroup& world) {
+            TinyRun run(config, world);
+            resume(folder / "run", {config, tokenizer, best_isa()}, run.mesh(), run.model(), run.step().optimizer());
+          }),
+      HasSubstr("data.tokenizer=new.json is not the tokenizer that "));
+}
+
+TEST(Resume, ChangesOfTheScheduleAreAllowedAndTold) {
+  const TempFolder folder;
+  make_run(folder / "run");
+  const TrainConfig config = two_ranks({"optimizer.lr=2e-2", "training.steps=20", "checkpoint.every=5"});
+  run_ranks(2, [&](ProcessGroup& world) {
+    TinyRun run(config, world);
+    const auto point = resume(run, config, folder / "run");
+    EXPECT_EQ(point->step, 2);
+    for (const char* change : {"modified: optimizer.lr: 0.01 -> 0.02", "modified: training.steps: 10 -> 20",
+                               "modified: checkpoint.every: 0 -> 5"}) {
+      EXPECT_THAT(point->changes, HasSubstr(change));
+    }
+  });
+}
+
+TEST(Resume, ARunThatStartedWithMomentsGoesOnAsIfItWereOne) {
+  const TempFolder folder;
+  const TrainConfig config = two_ranks();
+  TrainConfig from_moments = config;
+  from_moments.mutable_initial_checkpoint()->set_path(step_folder(folder / "first", 2));
+  from_moments.mutable_initial_checkpoint()->set_load(InitialCheckpoint::ALL);
+  run_ranks(2, [&](ProcessGroup& world) {
+    TinyRun first(config, world);
+    for (int64_t step : {1, 2}) first.run(step);
+    save(first, config, folder / "first", 2);
+
+    TinyRun second(from_moments, world);
+    load_initial_weights(from_moments.initial_checkpoint(), config.model(), second.model());
+    load_initial_moments(from_moments.initial_checkpoint(), second.model(), second.step().optimizer());
+    // The same data, for the comparison.
+    second.skip_steps(2);
+    first.run(3);
+    second.run(1);
+    EXPECT_EQ(state_of(second), state_of(first));
+    save(second, from_moments, folder / "second", 1);
+
+    TinyRun third(from_moments, world);
+    EXPECT_EQ(resume(third, from_moments, folder / "second")->step, 1);
+    third.skip_steps(3);
+    first.run(4);
+    third.run(2);
+    EXPECT_EQ(state_of(third), state_of(first));
+  });
+}
+
+TEST(Resume, WhatAnEarlierAttemptLeftDoesNotStay) {
+  const TempFolder folder;
+  const std::string left = "run/checkpoints/step_00000002/shard-00007-of-00008.safetensors";
+  std::filesystem::create_directories(folder / "run/checkpoints/step_00000002");
+  std::filesystem::create_directories(folder / "run/checkpoints/step_00000009");
+  folder.write(left, "left");
+  make_run(folder / "run");
+  EXPECT_FALSE(folder.has(left));
+  EXPECT_THAT(checkpoint_steps(folder / "run"), testing::ElementsAre(1, 2));
+  remove_old_checkpoints(folder / "run", 1);
+  EXPECT_THAT(checkpoint_steps(folder / "run"), testing::ElementsAre(2)) << "the newest that is whole";
+  EXPECT_FALSE(folder.has("run/checkpoints/step_00000009"));
+  EXPECT_EQ(resumed_step(folder / "run"), 2);
+}
+
+TEST(RunFolder, ARunWithoutACheckpointStartsOverUnlessItIsAnother) {
+  const TempFolder folder;
+  const std::string run = folder / "run";
+  create_run_folder(run);
+  keep_config(run, tiny_config());
+  EXPECT_FALSE(restart_reason(run, tiny_config({"training.seed=2"}))) << "nothing was logged yet";
+  folder.write("run/metrics.jsonl", "");
+  EXPECT_EQ(restart_reason(run, tiny_config()), "the run has no checkpoint");
+  EXPECT_EQ(restart_reason(run, tiny_config({"optimizer.lr=2e-2"})),
+            "the run has no checkpoint; modified: optimizer.lr: 0.01 -> 0.02");
+  EXPECT_THAT(error_of([&] { restart_reason(run, tiny_config({"training.seed=2"})); }),
+              HasSubstr("run/config.textproto is of another run; choose another folder, or undo what was changed: "
+                        "modified: training.seed: 1 -> 2"));
+  std::filesystem::remove(folder / "run/config.textproto");
+  EXPECT_THAT(error_of([&] { restart_reason(run, tiny_config()); }), HasSubstr("config.textproto: cannot open"));
+}
+
+}  // namespace
+}  // namespace sluice
