@@ -75,8 +75,7 @@ class TrainingRun {
       return;
     }
     Prefetcher prefetcher(
-        data_->training(), [this](int64_t i) { return micro_step_samples(i); }, first_micro_step(),
-        config_.data().prefetch());
+        data_->training(), [this](int64_t i) { return micro_step_samples(i); }, 0, config_.data().prefetch());
     try {
       for (int64_t step = steps_behind() + 1; step <= training_.steps(); ++step) take_step(step, prefetcher);
     } catch (const AgreedError& error) {
@@ -169,12 +168,11 @@ class TrainingRun {
 
   int64_t micro_step_sequences() const { return training_.micro_batch_size() * mesh_.shape().dp; }
 
-  /// Micro-steps of this layout that the samples behind the run would have made.
-  int64_t first_micro_step() const { return samples_before(training_, steps_behind() + 1) / micro_step_sequences(); }
-
-  /// Samples that this rank computes with its tp group in micro-step `index`, counted from the beginning of the run.
+  /// Samples that this rank computes with its tp group in micro-step `index` of this session, whose layout may be
+  /// another than that of the steps behind it.
   SampleRange micro_step_samples(int64_t index) const {
-    return {index * micro_step_sequences() + mesh_.place().dp * training_.micro_batch_size(),
+    const int64_t behind = samples_before(training_, steps_behind() + 1);
+    return {behind + index * micro_step_sequences() + mesh_.place().dp * training_.micro_batch_size(),
             training_.micro_batch_size()};
   }
 
