@@ -5,6 +5,8 @@
 #include <optional>
 
 #include <fmt/format.h>
+#include <glog/logging.h>
+#include <google/protobuf/util/message_differencer.h>
 #include <nlohmann/json.hpp>
 
 #include "launch/commands.h"
@@ -15,6 +17,7 @@
 #include "runtime/evaluate.h"
 #include "runtime/run_data.h"
 #include "runtime/task_suite.h"
+#include "runtime/tasks/haystack.h"
 #include "runtime/validate.h"
 
 namespace sluice {
@@ -77,6 +80,23 @@ std::vector<TaskAccuracy> run_tasks(LoadedModel& loaded, ProcessGroup& world, co
   return measure_tasks({loaded.stream(), transformer, loaded.weights(), loaded.tokenizer()}, world, maker, config);
 }
 
+/// Says when overrides ask for what is not looked at or not shown.
+void warn_of_the_unseen(const EvalOptions& options, const EvaluationConfig& trained, const EvaluationConfig& asked) {
+  const bool same_map =
+      google::protobuf::util::MessageDifferencer::Equivalent(trained.attention_map(), asked.attention_map());
+  if (asked.has_attention_map() && !same_map && !(options.diagnostics && options.json))
+    LOG(WARNING) << "--set evaluation.attention_map shows with --diagnostics --json only";
+  if (trained.skip_first() != asked.skip_first() && !options.diagnostics)
+    LOG(WARNING) << "--set evaluation.skip_first changes --diagnostics only";
+}
+
+/// That a set has what the configuration asks of it, where all ranks learn of it: before anything is evaluated.
+void check_data(const EvaluationData& data, const EvaluationConfig& config, bool diagnostics) {
+  data.check_ids(data.windows());
+  ENSURE(!diagnostics || config.skip_first() < data.length(), "evaluation.skip_first=", config.skip_first(),
+         " leaves nothing of windows of ", data.length(), " tokens of ", data.set().prefix());
+}
+
 }  // namespace
 
 void run_eval(const EvalOptions& options, Session& session) {
@@ -87,20 +107,20 @@ void run_eval(const EvalOptions& options, Session& session) {
   const int64_t at_a_time = config.training().micro_batch_size();
   ENSURE(tokens_fit(config.model(), at_a_time, length), "--length ", length, " is too large: ", at_a_time,
          " windows at a time must stay below 2^31 routed tokens");
+  if (world.rank() == 0) warn_of_the_unseen(options, loaded.trained_config().evaluation(), config.evaluation());
   std::vector<EvaluationData> sets;
   std::vector<SetScore> scores;
   int64_t longest = 0;
   agree(world, [&] {
-    // Said before the sets are evaluated.
-    if (config.evaluation().has_tasks()) loaded.tokenizer();
     for (const std::string& prefix : options.prefixes) {
       const EvaluationData& data = sets.emplace_back(prefix, length, config.model().vocab_size());
-      // Here, where all ranks learn of a bad id.
-      data.check_ids(data.windows());
+      check_data(data, config.evaluation(), options.diagnostics);
       const Tokenizer* tokenizer = loaded.has_tokenizer() ? &loaded.tokenizer() : nullptr;
       scores.push_back({prefix, {}, text_bytes(prefix, data.set(), tokenizer), {}});
       longest = std::max(longest, data.length());
     }
+    // Tasks come last, but are refused before the sets are evaluated.
+    if (config.evaluation().has_tasks()) check_text(sets.front().set(), loaded.tokenizer());
   });
   const Transformer transformer = loaded.make_transformer(longest);
   ActivationMemory memory;

@@ -42,13 +42,14 @@ LoadedModel::LoadedModel(const std::string& step_dir, Session& session, const st
   agree(session.world(), [&] {
     CheckpointReader reader(step_dir);
     const std::string origin = step_dir + "/manifest.textproto: config";
-    TrainConfig trained = parse_config(reader.manifest().config(), origin);
-    trained.mutable_cpu()->set_isa(isa_here(trained.cpu().isa()));
-    trained.mutable_cpu()->set_threads(session.cores_per_rank());
-    config_ = parse_config(config_text(trained), origin, overrides);
-    check_heads(trained.model(), config_.model(), step_dir);
-    if (session.world().rank() == 0) warn_of_changes(trained.model(), config_.model());
+    trained_config_ = parse_config(reader.manifest().config(), origin);
+    trained_config_.mutable_cpu()->set_isa(isa_here(trained_config_.cpu().isa()));
+    trained_config_.mutable_cpu()->set_threads(session.cores_per_rank());
+    config_ = parse_config(config_text(trained_config_), origin, overrides);
+    check_heads(trained_config_.model(), config_.model(), step_dir);
+    if (session.world().rank() == 0) warn_of_changes(trained_config_.model(), config_.model());
     validate_training(config_, static_cast<int>(reader.manifest().world_size()));
+    check_width(trained_config_.model(), config_.model(), step_dir);
     read_tokenizer(step_dir, reader.manifest());
     compute_ = std::make_unique<Compute>(config_.cpu());
     model_ = std::make_unique<ModelState>(config_.model(), true, compute_dtype(config_.precision()));

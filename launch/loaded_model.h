@@ -21,6 +21,8 @@ class LoadedModel {
   LoadedModel(const std::string& step_dir, Session& session, const std::vector<std::string>& overrides = {});
 
   const TrainConfig& config() const { return config_; }
+  /// Of the checkpoint, before overrides.
+  const TrainConfig& trained_config() const { return trained_config_; }
   /// Throws Error when the checkpoint holds none.
   const Tokenizer& tokenizer() const;
   const ModelTensors& weights() const { return model_->weight_tensors; }
@@ -36,7 +38,7 @@ class LoadedModel {
   void read_tokenizer(const std::string& step_dir, const Manifest& manifest);
 
   Mesh mesh_;
-  TrainConfig config_;
+  TrainConfig trained_config_, config_;
   std::optional<Tokenizer> tokenizer_;
   std::unique_ptr<Compute> compute_;
   std::unique_ptr<ModelState> model_;

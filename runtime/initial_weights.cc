@@ -17,12 +17,25 @@ void check_heads(const ModelConfig& saved, const ModelConfig& model, const std::
   check("head_dim", saved.head_dim(), model.head_dim());
 }
 
+void check_width(const ModelConfig& saved, const ModelConfig& model, const std::string& path) {
+  // Other parameters have other names.
+  if (saved.has_moe() != model.has_moe()) return;
+  const bool moe = model.has_moe();
+  const int64_t there = moe ? saved.moe().moe_intermediate_size() : saved.intermediate_size();
+  const int64_t here = moe ? model.moe().moe_intermediate_size() : model.intermediate_size();
+  ENSURE(there == here, "model.", moe ? "moe.moe_intermediate_size=" : "intermediate_size=", here, ", but ", path,
+         " was trained with ", there,
+         "; neither it nor model.ffn_parity_multiple can change the width of trained layers");
+}
+
 std::vector<std::string> load_initial_weights(const InitialCheckpoint& from, const ModelConfig& config,
                                               ModelState& model) {
   CheckpointReader reader(from.path());
+  const TrainConfig saved = parse_config(reader.manifest().config(), from.path() + "/manifest.textproto: config");
+  const std::string path = "initial_checkpoint.path=" + from.path();
+  check_width(saved.model(), config, path);
   reader.check_parameters(model.records);
-  check_heads(parse_config(reader.manifest().config(), from.path() + "/manifest.textproto: config").model(), config,
-              "initial_checkpoint.path=" + from.path());
+  check_heads(saved.model(), config, path);
   std::vector<std::string> missing;
   for (const ParameterRecord& record : model.records) {
     if (reader.has(record.name, Piece::MASTER)) {

@@ -1,22 +1,37 @@
 #include "runtime/task_suite.h"
 
+#include <optional>
+
 #include "parallel/thread_group.h"
 #include "runtime/generate.h"
 
 namespace sluice {
 namespace {
 
-int64_t ask(const AskedModel& model, const Mesh& alone, const Task& task) {
+int64_t ask(const AskedModel& model, const Mesh& alone, const TaskSample& sample) {
   GenerateOptions options;
-  options.tokens = task.new_tokens;
+  options.tokens = sample.new_tokens;
   options.temperature = 0;
   options.end_token = model.tokenizer.eod();
   options.drawable = model.tokenizer.present();
   std::vector<int32_t> continuation;
-  generate(model.stream, alone, model.transformer, model.weights, task.prompt, options, [&](int32_t id) {
+  generate(model.stream, alone, model.transformer, model.weights, sample.prompt, options, [&](int32_t id) {
     if (id != options.end_token) continuation.push_back(id);
   });
-  return count_named(model.tokenizer.decode(continuation), task.answers);
+  return count_named(model.tokenizer.decode(continuation), sample.answers);
+}
+
+/// This rank's samples of a cell, when all samples fit: those that do would be the easier ones. Every rank makes all,
+/// which costs little beside what the model does.
+std::optional<std::vector<TaskSample>> own_samples(const TaskMaker& maker, const TaskAccuracy& cell, int64_t count,
+                                                   const ProcessGroup& world) {
+  std::vector<TaskSample> own;
+  for (int64_t index = 0; index < count; ++index) {
+    std::optional<TaskSample> sample = maker.make(cell.task, cell.length, index);
+    if (!sample) return std::nullopt;
+    if (index % world.size() == world.rank()) own.push_back(std::move(*sample));
+  }
+  return own;
 }
 
 }  // namespace
@@ -48,23 +63,20 @@ std::vector<TaskAccuracy> measure_tasks(const AskedModel& model, ProcessGroup& w
   for (TaskSuite::Task task : suite_tasks(suite)) {
     for (int64_t length : task_lengths(config)) cells.push_back({task, length});
   }
-  std::vector<int64_t> totals(3 * cells.size());
+  std::vector<int64_t> totals(2 * cells.size());
   for (size_t i = 0; i < cells.size(); ++i) {
-    for (int64_t sample = world.rank(); sample < suite.samples(); sample += world.size()) {
-      const std::optional<Task> task = maker.make(cells[i].task, cells[i].length, sample);
-      if (!task) continue;
-      totals[3 * i] += 1;
-      totals[3 * i + 1] += static_cast<int64_t>(task->answers.size());
-      totals[3 * i + 2] += ask(model, alone, *task);
+    const auto samples = own_samples(maker, cells[i], suite.samples(), world);
+    if (!samples) continue;
+    cells[i].samples = suite.samples();
+    for (const TaskSample& sample : *samples) {
+      totals[2 * i] += static_cast<int64_t>(sample.answers.size());
+      totals[2 * i + 1] += ask(model, alone, sample);
     }
   }
   world.all_reduce({totals.data(), DType::kI64, Device::kCpu, {static_cast<int64_t>(totals.size())}}).wait();
   for (size_t i = 0; i < cells.size(); ++i) {
-    // Those that fit would be the easier ones.
-    if (totals[3 * i] < suite.samples()) continue;
-    cells[i].samples = totals[3 * i];
-    cells[i].answers = totals[3 * i + 1];
-    cells[i].named = totals[3 * i + 2];
+    cells[i].answers = totals[2 * i];
+    cells[i].named = totals[2 * i + 1];
   }
   return cells;
 }

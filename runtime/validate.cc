@@ -216,6 +216,8 @@ void check_evaluation(ConfigReport& report, const TrainConfig& config) {
   report.check(e.skip_first() >= 0, "evaluation.skip_first=", e.skip_first(), " must not be negative");
   for (int64_t length : e.tasks().lengths()) report.positive("evaluation.tasks.lengths", true, length, kLongestTask);
   report.positive("evaluation.tasks.samples", true, e.tasks().samples(), kMostSamples);
+  report.check(!e.has_attention_map() || e.attention_map().layers_size() > 0,
+               "evaluation.attention_map.layers is missing: at least one layer");
   report.positive("evaluation.attention_map.positions", true, e.attention_map().positions(), kLargestMap);
   for (int64_t layer : e.attention_map().layers()) {
     report.check(layer >= 0 && layer < config.model().num_layers(), "evaluation.attention_map.layers=", layer,

@@ -1,7 +1,10 @@
 #include "runtime/tasks/haystack.h"
 
 #include <algorithm>
+#include <limits>
 #include <vector>
+
+#include "kernels/core/error.h"
 
 namespace sluice {
 namespace {
@@ -77,6 +80,21 @@ size_t sentence_end(std::string_view text) {
   size_t end = kLongestSentence;
   while (end > 1 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
   return end;
+}
+
+void check_text(const IndexedDataset& set, const Tokenizer& tokenizer) {
+  constexpr int64_t kBlock = 1 << 16;
+  const std::vector<bool> present = tokenizer.present();
+  std::vector<int32_t> ids;
+  for (int64_t begin = 0; begin < set.tokens(); begin += kBlock) {
+    ids.resize(static_cast<size_t>(std::min(kBlock, set.tokens() - begin)));
+    set.read(begin, static_cast<int64_t>(ids.size()), std::numeric_limits<int64_t>::max(), ids.data());
+    const auto lacking = std::find_if_not(ids.begin(), ids.end(), [&](int32_t id) {
+      return id >= 0 && id < tokenizer.vocab_size() && present[static_cast<size_t>(id)];
+    });
+    ENSURE(lacking == ids.end(), set.prefix(), ".bin: token ", begin + (lacking - ids.begin()), ": id ", *lacking,
+           " is not in the tokenizer's vocabulary of ", tokenizer.vocab_size(), "; tasks need the text behind it");
+  }
 }
 
 TextSentences::TextSentences(const IndexedDataset& set, const Tokenizer& tokenizer, Draws& draws)

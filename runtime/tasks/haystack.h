@@ -50,6 +50,9 @@ class TextSentences {
   std::string text_;  ///< read, not yet handed out
 };
 
+/// Throws Error naming file, place and id of a token that the tokenizer lacks; the vocabulary of a model may have more.
+void check_text(const IndexedDataset& set, const Tokenizer& tokenizer);
+
 /// Where the first sentence of a text ends: behind a full stop, question or exclamation mark before white space, behind
 /// a Chinese one, or before a line break; after 600 bytes at white space, after 1200 behind the character at 600. npos
 /// when it goes on. Never 0.

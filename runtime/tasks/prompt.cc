@@ -15,22 +15,22 @@ void append(const Piece& piece, std::vector<int32_t>& tokens) {
 
 Prompt::Prompt(PieceEncoder& encode, const PromptParts& parts, int64_t length) {
   constexpr int64_t kToSpare = 8;
-  task_.prompt = encode(parts.introduction);
-  task_.answers = parts.answers;
+  sample_.prompt = encode(parts.introduction);
+  sample_.answers = parts.answers;
   question_ = encode(parts.question);
-  for (const std::string& answer : parts.answers) task_.new_tokens += 2 * size(encode(" " + answer + ","));
-  task_.new_tokens += kToSpare;
-  room_ = length - size(task_.prompt) - size(question_) - task_.new_tokens;
+  for (const std::string& answer : parts.answers) sample_.new_tokens += 2 * size(encode(" " + answer + ","));
+  sample_.new_tokens += kToSpare;
+  room_ = length - size(sample_.prompt) - size(question_) - sample_.new_tokens;
 }
 
-Task Prompt::with(const std::vector<Piece>& body) && {
-  for (const Piece& piece : body) append(piece, task_.prompt);
-  append(question_, task_.prompt);
-  return std::move(task_);
+TaskSample Prompt::with(const std::vector<Piece>& body) && {
+  for (const Piece& piece : body) append(piece, sample_.prompt);
+  append(question_, sample_.prompt);
+  return std::move(sample_);
 }
 
-std::optional<Task> hide(PieceEncoder& encode, const PromptParts& parts, const std::vector<std::string>& needles,
-                         const std::function<std::string()>& next_sentence, int64_t length, Draws& draws) {
+std::optional<TaskSample> hide(PieceEncoder& encode, const PromptParts& parts, const std::vector<std::string>& needles,
+                               const std::function<std::string()>& next_sentence, int64_t length, Draws& draws) {
   Prompt prompt(encode, parts, length);
   int64_t room = prompt.room();
   std::vector<Piece> hidden, body;

@@ -44,18 +44,18 @@ class Prompt {
 
   /// Tokens that the body may have; negative when not even the rest fits.
   int64_t room() const { return room_; }
-  /// The task with this body, which fits.
-  Task with(const std::vector<Piece>& body) &&;
+  /// The sample with this body, which fits.
+  TaskSample with(const std::vector<Piece>& body) &&;
 
  private:
-  Task task_;
+  TaskSample sample_;
   Piece question_;
   int64_t room_;
 };
 
 /// Hides needles, in their order, at drawn places between sentences, the last of which is cut where the length ends.
 /// Nothing when the text around them would have fewer than 16 tokens a needle.
-std::optional<Task> hide(PieceEncoder& encode, const PromptParts& parts, const std::vector<std::string>& needles,
-                         const std::function<std::string()>& next_sentence, int64_t length, Draws& draws);
+std::optional<TaskSample> hide(PieceEncoder& encode, const PromptParts& parts, const std::vector<std::string>& needles,
+                               const std::function<std::string()>& next_sentence, int64_t length, Draws& draws);
 
 }  // namespace sluice

@@ -11,7 +11,8 @@
 namespace sluice {
 namespace {
 
-constexpr int64_t kOthers = 4;  // names, values or queries of the tasks with several; hops of tracing
+constexpr int64_t kOthers = 4;       // names, values or queries of the tasks with several; hops of tracing
+constexpr int64_t kOtherChains = 2;  // of variables with other numbers: an answer may name two chains of the three
 
 /// What there is to find, and what to hide it in.
 struct Needles {
@@ -75,16 +76,40 @@ Needles find_codes(TaskSuite::Task task, Names& names, Draws& draws) {
   return needles;
 }
 
-Needles trace_variables(Names& names) {
-  const std::string number = names.number();
-  Needles needles;
-  std::string from = number;
-  for (int64_t i = 0; i <= kOthers; ++i) {
-    const std::string variable = names.variable();
-    needles.hidden.push_back(" Let " + variable + " = " + from + ".");
-    needles.parts.answers.push_back(variable);
-    from = variable;
+/// Variables, the first of which is set to a number and each other one to the one before it.
+struct Chain {
+  std::string number;
+  std::vector<std::string> variables;
+
+  /// What sets variable i.
+  std::string set(size_t i) const {
+    return " Let " + variables[i] + " = " + (i == 0 ? number : variables[i - 1]) + ".";
   }
+};
+
+Chain new_chain(Names& names) {
+  Chain chain{names.number(), {}};
+  for (int64_t i = 0; i <= kOthers; ++i) chain.variables.push_back(names.variable());
+  return chain;
+}
+
+/// Chains among each other, every one in its own order.
+std::vector<std::string> interleaved(const std::vector<Chain>& chains, Draws& draws) {
+  std::vector<size_t> turns, next(chains.size());
+  for (size_t i = 0; i < chains.size(); ++i) turns.insert(turns.end(), chains[i].variables.size(), i);
+  draws.shuffle(turns);
+  std::vector<std::string> sentences;
+  for (size_t turn : turns) sentences.push_back(chains[turn].set(next[turn]++));
+  return sentences;
+}
+
+Needles trace_variables(Names& names, Draws& draws) {
+  std::vector<Chain> chains;
+  for (int64_t i = 0; i <= kOtherChains; ++i) chains.push_back(new_chain(names));
+  const std::string number = chains.front().number;
+  Needles needles;
+  needles.hidden = interleaved(chains, draws);
+  needles.parts.answers = chains.front().variables;
   needles.parts.introduction = "Variables get their values in the text that follows.\n";
   needles.parts.question = "\nThat was the text. Which variables have the value " + number +
                            ", also by way of other variables? Those with the value " + number + " are";
@@ -93,7 +118,7 @@ Needles trace_variables(Names& names) {
 
 }  // namespace
 
-std::optional<Task> TaskMaker::make(TaskSuite::Task task, int64_t length, int64_t index) const {
+std::optional<TaskSample> TaskMaker::make(TaskSuite::Task task, int64_t length, int64_t index) const {
   Draws draws(seed_, concat("task ", TaskSuite::Task_Name(task), " ", length), index);
   Names names(draws);
   PieceEncoder encode(tokenizer_);
@@ -106,7 +131,7 @@ std::optional<Task> TaskMaker::make(TaskSuite::Task task, int64_t length, int64_
       break;
   }
   const bool tracing = task == TaskSuite::VARIABLE_TRACING;
-  Needles needles = tracing ? trace_variables(names) : find_codes(task, names, draws);
+  Needles needles = tracing ? trace_variables(names, draws) : find_codes(task, names, draws);
   std::optional<TextSentences> text;
   if (tracing || task == TaskSuite::NEEDLE) {
     needles.next_sentence = repeated_sentence;

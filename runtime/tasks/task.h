@@ -12,7 +12,7 @@
 namespace sluice {
 
 /// What a model is asked.
-struct Task {
+struct TaskSample {
   std::vector<int32_t> prompt;       ///< its continuation answers
   std::vector<std::string> answers;  ///< words
   int64_t new_tokens = 0;            ///< that the continuation may take, twice what the answers need
@@ -25,9 +25,9 @@ class TaskMaker {
   TaskMaker(const Tokenizer& tokenizer, const IndexedDataset& text, uint64_t seed)
       : tokenizer_(tokenizer), text_(text), seed_(seed) {}
 
-  /// Sample `index` of a task, prompt and continuation together `length` tokens or, in lists of words, somewhat fewer;
-  /// a function of (seed, task, length, index). Nothing when the task does not fit.
-  std::optional<Task> make(TaskSuite::Task task, int64_t length, int64_t index) const;
+  /// Sample `index` of a task, prompt and continuation together `length` tokens or, where a list of words has no room
+  /// for another, somewhat fewer; a function of (seed, task, length, index). Nothing when it does not fit.
+  std::optional<TaskSample> make(TaskSuite::Task task, int64_t length, int64_t index) const;
 
  private:
   const Tokenizer& tokenizer_;

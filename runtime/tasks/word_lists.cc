@@ -9,7 +9,7 @@
 namespace sluice {
 namespace {
 
-constexpr int64_t kCommonWords = 10;
+constexpr int64_t kCommonWords = 10, kLongList = 4096;
 constexpr int64_t kFrequentWords = 3, kRankedWords = 50;
 
 /// A word with the comma and space that separate it from the one before.
@@ -40,29 +40,27 @@ std::vector<int64_t> ranked_counts(int64_t total) {
 
 }  // namespace
 
-std::optional<Task> common_words(PieceEncoder& encode, int64_t length, Names& names, Draws& draws) {
+WordCounts common_word_counts(int64_t length) { return length < kLongList ? WordCounts{10, 1} : WordCounts{30, 3}; }
+
+std::optional<TaskSample> common_words(PieceEncoder& encode, int64_t length, Names& names, Draws& draws) {
   const std::vector<std::string> words = new_words(kCommonWords, names);
   Prompt prompt(encode, ask_for_most_frequent("ten", words), length);
-  for (const int64_t times : {3, 1}) {
-    int64_t room = prompt.room();
-    std::vector<Piece> body;
-    const auto add = [&](const std::string& word, int64_t count) {
-      const Piece piece = in_list(encode, word);
-      room -= count * size(piece);
-      if (room >= 0) body.insert(body.end(), static_cast<size_t>(count), piece);
-    };
-    for (const std::string& word : words) add(word, 10 * times);
-    const size_t common = body.size();
-    while (room > 0) add(names.word(), times);
-    // At least as many others as common words.
-    if (body.size() < common + static_cast<size_t>(kCommonWords * times)) continue;
-    draws.shuffle(body);
-    return std::move(prompt).with(body);
-  }
-  return std::nullopt;
+  const WordCounts counts = common_word_counts(length);
+  int64_t room = prompt.room();
+  std::vector<Piece> body;
+  const auto add = [&](const std::string& word, int64_t count) {
+    const Piece piece = in_list(encode, word);
+    room -= count * size(piece);
+    if (room >= 0) body.insert(body.end(), static_cast<size_t>(count), piece);
+  };
+  for (const std::string& word : words) add(word, counts.common);
+  while (room > 0) add(names.word(), counts.others);
+  if (body.size() < static_cast<size_t>(kCommonWords * (counts.common + counts.others))) return std::nullopt;
+  draws.shuffle(body);
+  return std::move(prompt).with(body);
 }
 
-std::optional<Task> frequent_words(PieceEncoder& encode, int64_t length, Names& names, Draws& draws) {
+std::optional<TaskSample> frequent_words(PieceEncoder& encode, int64_t length, Names& names, Draws& draws) {
   const std::vector<std::string> words = new_words(kRankedWords, names);
   Prompt prompt(encode, ask_for_most_frequent("three", {words.begin(), words.begin() + kFrequentWords}), length);
   std::vector<Piece> pieces;

@@ -317,7 +317,9 @@ TEST(Validation, EvaluationsOutOfRangeAreRefused) {
   EXPECT_THAT(message("tasks { samples: 0 }"), HasSubstr("evaluation.tasks.samples=0 must be between 1"));
   EXPECT_THAT(message("attention_map { layers: 99 }"),
               HasSubstr("evaluation.attention_map.layers=99 must be between 0"));
-  EXPECT_THAT(message("attention_map { positions: 5000 }"),
+  EXPECT_EQ(message("attention_map { positions: 8 }"),
+            "evaluation.attention_map.layers is missing: at least one layer");
+  EXPECT_THAT(message("attention_map { layers: 0 positions: 5000 }"),
               HasSubstr("evaluation.attention_map.positions=5000 must be between 1 and 4096"));
   EXPECT_NE(message("tasks { tasks: NEEDLES }"), "");
 }

@@ -131,6 +131,26 @@ TEST(InitialWeights, OfOtherHeadsAreRefused) {
               testing::HasSubstr("model.num_attention_heads=2, but initial_checkpoint.path="));
 }
 
+TEST(InitialWeights, OfAnotherWidthAreRefused) {
+  const TempFolder folder;
+  const Saved experts(tiny_config({"model.gates="}), folder / "experts");
+  const Saved dense(tiny_config({"model.gates=", "model.moe=", "model.intermediate_size=40"}), folder / "dense");
+  // The gate is worth more than a channel of all experts, and 8 of a dense layer.
+  const TrainConfig parity = tiny_config({"model.ffn_parity_multiple=1"});
+  const TrainConfig dense_parity =
+      tiny_config({"model.moe=", "model.intermediate_size=40", "model.ffn_parity_multiple=1"});
+  const auto message = [](const Saved& saved, const TrainConfig& config) {
+    const auto model = model_of(config);
+    return error_of([&] { load_initial_weights(from(saved.path, InitialCheckpoint::INIT), config.model(), *model); });
+  };
+  EXPECT_THAT(message(experts, parity),
+              testing::AllOf(testing::HasSubstr("model.moe.moe_intermediate_size=6, but initial_checkpoint.path="),
+                             testing::HasSubstr("was trained with 7; neither it nor model.ffn_parity_multiple can")));
+  EXPECT_THAT(message(dense, dense_parity),
+              testing::AllOf(testing::HasSubstr("model.intermediate_size=32, but initial_checkpoint.path="),
+                             testing::HasSubstr("was trained with 40; neither it nor model.ffn_parity_multiple can")));
+}
+
 TEST(InitialWeights, AGateThatStartsAtOneLeavesATrainedModelAsItIs) {
   const TempFolder folder;
   const TrainConfig ungated = tiny_config({"model.gates="});

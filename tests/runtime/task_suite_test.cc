@@ -77,6 +77,32 @@ TEST(TaskSuite, AModelThatSaysAnAnswerHasItCounted) {
   }
 }
 
+TEST(TaskSuite, ATaskThatDoesNotFitInEverySampleHasNone) {
+  const TempFolder folder;
+  const Tokenizer tokenizer = load_tokenizer("bytes");
+  const IndexedDataset text = made_up_text(folder, tokenizer);
+  const TaskMaker maker(tokenizer, text, 1);
+  // Names of a prompt are of two or three syllables.
+  const auto fitting = [&](int64_t length) {
+    int64_t fit = 0;
+    for (int64_t sample = 0; sample < 16; ++sample) fit += maker.make(TaskSuite::NEEDLE, length, sample).has_value();
+    return fit;
+  };
+  int64_t length = 100;
+  while (fitting(length) == 0) ++length;
+  ASSERT_LT(fitting(length), 16);
+  for (int ranks : {1, 3}) {
+    run_ranks(ranks, [&](ProcessGroup& world) {
+      Speller speller(byte_config({"evaluation.tasks.lengths[1]=" + std::to_string(length)}), "s .");
+      const std::vector<TaskAccuracy> cells = speller.measure(world, maker, tokenizer);
+      ASSERT_EQ(cells.size(), 2u);
+      EXPECT_EQ(cells[0].samples, 16);
+      EXPECT_EQ(cells[1].samples, 0) << length << " tokens, " << ranks << " ranks";
+      EXPECT_EQ(cells[1].answers, 0);
+    });
+  }
+}
+
 TEST(TaskSuite, ATaskThatDoesNotFitHasNoSamples) {
   const TempFolder folder;
   const Tokenizer tokenizer = load_tokenizer("bytes");

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "runtime/tasks/haystack.h"
+#include "runtime/tasks/word_lists.h"
 #include "tests/tasks/made_up_text.h"
 
 namespace sluice {
@@ -87,7 +88,7 @@ std::vector<std::string> read(TaskSuite::Task task, const std::string& prompt) {
 
 class Tasks : public testing::Test {
  protected:
-  std::optional<Task> make(TaskSuite::Task task, int64_t length, int64_t index = 0, uint64_t seed = 1) const {
+  std::optional<TaskSample> make(TaskSuite::Task task, int64_t length, int64_t index = 0, uint64_t seed = 1) const {
     return TaskMaker(tokenizer_, text_, seed).make(task, length, index);
   }
 
@@ -100,7 +101,7 @@ TEST_F(Tasks, AReaderOfThePromptKnowsTheAnswers) {
   for (TaskSuite::Task task : all_tasks()) {
     for (int64_t length : {3000, 12000}) {
       for (int64_t index = 0; index < 5; ++index) {
-        const std::optional<Task> made = make(task, length, index);
+        const std::optional<TaskSample> made = make(task, length, index);
         ASSERT_TRUE(made) << TaskSuite::Task_Name(task) << " " << length;
         const std::string prompt = tokenizer_.decode(made->prompt);
         EXPECT_THAT(read(task, prompt), UnorderedElementsAreArray(made->answers)) << prompt;
@@ -113,7 +114,7 @@ TEST_F(Tasks, FillTheLengthAndNoMore) {
   for (TaskSuite::Task task : all_tasks()) {
     int64_t fits = 0;
     for (int64_t length = 100; length <= 8000; length += 379) {
-      const std::optional<Task> made = make(task, length, 3);
+      const std::optional<TaskSample> made = make(task, length, 3);
       if (!made) continue;
       ++fits;
       const int64_t taken = static_cast<int64_t>(made->prompt.size()) + made->new_tokens;
@@ -142,10 +143,10 @@ TEST_F(Tasks, AreFunctionsOfSeedLengthAndIndex) {
 TEST_F(Tasks, NeedlesAreAtAllDepthsOfRealText) {
   double lowest = 1, highest = 0;
   for (int64_t index = 0; index < 50; ++index) {
-    const Task task = *make(TaskSuite::NEEDLE_IN_TEXT, 6000, index);
-    const std::string prompt = tokenizer_.decode(task.prompt);
+    const TaskSample sample = *make(TaskSuite::NEEDLE_IN_TEXT, 6000, index);
+    const std::string prompt = tokenizer_.decode(sample.prompt);
     EXPECT_THAT(prompt, HasSubstr(" of document "));
-    const double depth = static_cast<double>(prompt.find(task.answers[0])) / static_cast<double>(prompt.size());
+    const double depth = static_cast<double>(prompt.find(sample.answers[0])) / static_cast<double>(prompt.size());
     lowest = std::min(lowest, depth), highest = std::max(highest, depth);
   }
   EXPECT_LT(lowest, 0.1);
@@ -163,6 +164,50 @@ TEST_F(Tasks, HaveAsManyAnswersAsTheirDescriptionSays) {
     EXPECT_EQ(answers.size(), several.count(task) ? several.at(task) : 1) << TaskSuite::Task_Name(task);
     EXPECT_EQ(std::set<std::string>(answers.begin(), answers.end()).size(), answers.size());
   }
+}
+
+TEST_F(Tasks, NamingVariablesOfAllNumbersDoesNotFollowAChain) {
+  int64_t answers = 0, named = 0;
+  for (int64_t index = 0; index < 20; ++index) {
+    const TaskSample sample = *make(TaskSuite::VARIABLE_TRACING, 3000, index);
+    const std::string prompt = tokenizer_.decode(sample.prompt);
+    const std::vector<std::string> variables = after_each(prompt, "Let ", " "), values = after_each(prompt, " = ", ".");
+    EXPECT_EQ(variables.size(), 15u);
+    EXPECT_EQ(std::count_if(values.begin(), values.end(), [](const std::string& value) { return value[0] <= '9'; }), 3);
+    std::string copied;
+    for (const std::string& variable : variables) copied += " " + variable + ",";
+    answers += static_cast<int64_t>(sample.answers.size());
+    named += count_named(copied.substr(0, static_cast<size_t>(sample.new_tokens)), sample.answers);
+  }
+  EXPECT_LT(named, 0.8 * static_cast<double>(answers));
+}
+
+TEST_F(Tasks, TheLengthAloneDecidesHowOftenCommonWordsCome) {
+  for (int64_t length : {3000, 4095, 4096, 9000}) {
+    const WordCounts counts = common_word_counts(length);
+    EXPECT_EQ(counts.common, length < 4096 ? 10 : 30);
+    EXPECT_EQ(counts.others, length < 4096 ? 1 : 3);
+    for (int64_t index = 0; index < 20; ++index) {
+      const std::optional<TaskSample> sample = make(TaskSuite::COMMON_WORDS, length, index);
+      ASSERT_TRUE(sample) << length;
+      const std::vector<std::string> list = after_each(tokenizer_.decode(sample->prompt), ", ", ",.");
+      for (const std::string& word : sample->answers) {
+        EXPECT_EQ(std::count(list.begin(), list.end(), word), counts.common) << length;
+      }
+    }
+  }
+}
+
+TEST(CheckText, NamesATokenThatTheTokenizerLacks) {
+  const TempFolder folder;
+  const Tokenizer tokenizer = load_tokenizer("bytes");
+  IndexedWriter writer(folder / "set", 1000);
+  writer.add(std::vector<int32_t>{65, 66, 256});
+  writer.add(std::vector<int32_t>{67, 300, 256});
+  writer.finish();
+  EXPECT_THAT(error_of([&] { check_text(IndexedDataset(folder / "set"), tokenizer); }),
+              HasSubstr("set.bin: token 4: id 300 is not in the tokenizer's vocabulary of 257"));
+  EXPECT_NO_THROW(check_text(made_up_text(folder, tokenizer), tokenizer));
 }
 
 TEST(CountNamed, TakesWholeWordsInAnyOrder) {
