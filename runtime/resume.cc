@@ -11,6 +11,7 @@
 #include "runtime/config.h"
 #include "runtime/files/xxh3.h"
 #include "runtime/metrics/audit_log.h"
+#include "runtime/run_folder.h"
 #include "runtime/same_run.h"
 #include "runtime/save.h"
 #include "runtime/schedule.h"
@@ -27,9 +28,10 @@ struct Damage {
 /// The newest checkpoint below step `before` that rank 0 sees, on every rank; -1: none.
 int64_t newest_step(ProcessGroup& world, const std::string& run_dir, int64_t before) {
   int64_t newest = -1;
-  if (world.rank() == 0) {
+  agree(world, [&] {
+    if (world.rank() != 0) return;
     for (int64_t step : checkpoint_steps(run_dir)) newest = step < before ? step : newest;
-  }
+  });
   world.broadcast({&newest, DType::kI64, Device::kCpu, {1}}, 0).wait();
   return newest;
 }
@@ -87,13 +89,12 @@ void warn_of_rounding(const CheckpointReader& reader, const std::string& folder,
 void set_aside(const std::string& run_dir, const std::vector<Damage>& damaged) {
   for (const auto& [step, reason] : damaged) {
     const std::filesystem::path folder = step_folder(run_dir, step);
-    const std::filesystem::path aside = folder.parent_path() / ("damaged_" + folder.filename().string());
-    LOG(WARNING) << reason << "; an older checkpoint takes its place, this one is kept as " << aside.string();
+    const std::string aside = free_path((folder.parent_path() / ("damaged_" + folder.filename().string())).string());
+    LOG(WARNING) << reason << "; an older checkpoint takes its place, this one is kept as " << aside;
     append_audit(run_dir, step, "checkpoint_damaged", reason);
     std::error_code error;
-    std::filesystem::remove_all(aside, error);
     std::filesystem::rename(folder, aside, error);
-    ENSURE(!error, folder.string(), ": cannot be renamed to ", aside.string(), ": ", error.message());
+    ENSURE(!error, folder.string(), ": cannot be renamed to ", aside, ": ", error.message());
   }
 }
 

@@ -24,6 +24,20 @@ void keep_config(const std::string& run_dir, const TrainConfig& config) {
   file.commit();
 }
 
+std::string free_path(const std::string& path) {
+  std::string free = path;
+  std::error_code error;
+  for (int i = 2; std::filesystem::exists(free, error); ++i) free = concat(path, "_", i);
+  return free;
+}
+
+void set_metrics_aside(const std::string& run_dir) {
+  const std::string metrics = run_dir + "/metrics.jsonl", aside = free_path(metrics + ".replaced");
+  std::error_code error;
+  std::filesystem::rename(metrics, aside, error);
+  ENSURE(!error, metrics, ": cannot be renamed to ", aside, ": ", error.message());
+}
+
 std::optional<std::string> restart_reason(const std::string& run_dir, const TrainConfig& config) {
   const std::string kept = run_dir + "/config.textproto";
   std::error_code error;

@@ -13,6 +13,12 @@ void create_run_folder(const std::string& run_dir);
 /// Writes config.textproto, which appears when it is complete. Throws Error naming it.
 void keep_config(const std::string& run_dir, const TrainConfig& config);
 
+/// `path`, or where that is taken `path`_2, _3 and so on.
+std::string free_path(const std::string& path);
+
+/// Keeps what a run has logged as metrics.jsonl.replaced (or free_path of it) before it starts over. Throws Error.
+void set_metrics_aside(const std::string& run_dir);
+
 /// Looks whether a folder without a checkpoint holds what a run has logged, and why that starts over, changes of the
 /// configuration included; nothing: the folder is new. Throws Error when it was another run.
 std::optional<std::string> restart_reason(const std::string& run_dir, const TrainConfig& config);

@@ -88,17 +88,33 @@ std::string step_folder(const std::string& run_dir, int64_t step) {
 
 namespace {
 
+/// Whether a file is there. Throws Error when that cannot be told: what is not seen is not yet gone.
+bool is_there(const std::string& path) {
+  std::error_code error;
+  const bool there = std::filesystem::exists(path, error);
+  ENSURE(!error, path, ": cannot be looked at: ", error.message());
+  return there;
+}
+
+bool has_manifest(const std::string& run_dir, int64_t step) {
+  return is_there(step_folder(run_dir, step) + "/manifest.textproto");
+}
+
 /// Step folders of a run, with or without a manifest, by step.
 std::vector<int64_t> step_folders(const std::string& run_dir) {
   std::vector<int64_t> steps;
+  const std::string folder = run_dir + "/checkpoints";
+  if (!is_there(folder)) return steps;
   std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(run_dir + "/checkpoints", error)) {
-    const std::string name = entry.path().filename().string();
+  std::filesystem::directory_iterator entry(folder, error);
+  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
     const size_t number = name.find('_') + 1;
     int64_t step = -1;
     std::from_chars(name.data() + number, name.data() + name.size(), step);
-    if (entry.is_directory(error) && step >= 0 && entry.path() == step_folder(run_dir, step)) steps.push_back(step);
+    if (step >= 0 && entry->path() == step_folder(run_dir, step)) steps.push_back(step);
   }
+  ENSURE(!error, folder, ": cannot be listed: ", error.message());
   std::sort(steps.begin(), steps.end());
   return steps;
 }
@@ -145,10 +161,7 @@ void write_all(const std::string& folder, const SavedState& saved) {
 
 std::vector<int64_t> checkpoint_steps(const std::string& run_dir) {
   std::vector<int64_t> steps = step_folders(run_dir);
-  std::error_code error;
-  std::erase_if(steps, [&](int64_t step) {
-    return !std::filesystem::exists(step_folder(run_dir, step) + "/manifest.textproto", error);
-  });
+  std::erase_if(steps, [&](int64_t step) { return !has_manifest(run_dir, step); });
   return steps;
 }
 
@@ -163,7 +176,7 @@ void save_checkpoint(const std::string& run_dir, const SavedState& saved) {
   }
 }
 
-void remove_old_checkpoints(const std::string& run_dir, int64_t keep) {
+void remove_old_checkpoints(const std::string& run_dir, int64_t keep) try {
   std::vector<int64_t> kept = checkpoint_steps(run_dir);
   if (static_cast<int64_t>(kept.size()) > keep) kept.erase(kept.begin(), kept.end() - keep);
   for (int64_t step : step_folders(run_dir)) {
@@ -171,6 +184,8 @@ void remove_old_checkpoints(const std::string& run_dir, int64_t keep) {
     const std::error_code error = remove_step_folder(step_folder(run_dir, step));
     if (error) LOG(WARNING) << step_folder(run_dir, step) << ": cannot be removed: " << error.message();
   }
+} catch (const Error& error) {
+  LOG(WARNING) << "no old checkpoint is removed: " << error.what();
 }
 
 }  // namespace sluice

@@ -153,6 +153,7 @@ class TrainingRun {
     } else if (restart_reason_) {
       LOG(INFO) << "the run starts over: " << *restart_reason_;
       append_audit(run_dir_, 0, "restart", *restart_reason_);
+      set_metrics_aside(run_dir_);
     }
   }
 

@@ -14,6 +14,7 @@
 namespace sluice {
 namespace {
 
+constexpr int64_t kMostUpdates = std::numeric_limits<int32_t>::max();
 constexpr char kHashField[] = "manifest_xxh3: \"";
 
 std::string manifest_path(const std::string& folder) { return folder + "/manifest.textproto"; }
@@ -112,8 +113,10 @@ Manifest read_manifest(const std::string& folder) {
   ENSURE(problems.empty(), problems);
   ENSURE(manifest.format_version() == kManifestVersion, path, ": format_version=", manifest.format_version(),
          ", this program reads ", kManifestVersion);
-  ENSURE(manifest.step() >= 0 && moment_updates(manifest) >= manifest.step(), path, ": step=", manifest.step(),
-         " and moment_updates=", moment_updates(manifest), ", expected no less than 0 and the step");
+  const int64_t updates = moment_updates(manifest);
+  ENSURE(0 <= manifest.step() && manifest.step() <= updates && updates <= kMostUpdates, path,
+         ": step=", manifest.step(), " and moment_updates=", updates,
+         ", expected 0 <= step <= moment_updates <= ", kMostUpdates);
   for (const ShardFile& shard : manifest.shards()) check_shard(shard, folder);
   for (const Piece& piece : manifest.pieces()) check_piece(piece, path);
   return manifest;

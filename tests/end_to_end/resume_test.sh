@@ -94,6 +94,7 @@ rm -r straight/checkpoints
 "${train[@]}" --run straight --set training.steps=4 2> over.log || { cat over.log; fail "starting over"; }
 says straight/audit.jsonl '^\{"step":0,"event":"restart","reason":"the run has no checkpoint; '
 each_step_once straight 4
+[ "$(tail -n 1 straight/metrics.jsonl.replaced | sed -E 's/^\{"step":([0-9]+),.*/\1/')" = 64 ] || fail "earlier metrics are gone"
 
 # A new run from weights and moments, which remember the updates before.
 "${train[@]}" --run next --set "initial_checkpoint={path: \"killed1/$last\" load: ALL}" --set training.steps=4 2> next.log ||

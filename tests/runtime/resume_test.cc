@@ -1,6 +1,7 @@
 #include "runtime/resume.h"
 
 #include <cstring>
+#include <filesystem>
 #include <mutex>
 
 #include <gmock/gmock.h>
@@ -283,6 +284,38 @@ TEST(Resume, ARunThatStartedWithMomentsGoesOnAsIfItWereOne) {
     third.run(2);
     EXPECT_EQ(state_of(third), state_of(first));
   });
+}
+
+TEST(Resume, WhatCannotBeLookedAtIsNotTakenForGone) {
+  const TempFolder folder;
+  make_run(folder / "run");
+  const std::string manifest = folder / "run/checkpoints/step_00000002/manifest.textproto";
+  std::filesystem::remove(manifest);
+  std::filesystem::create_symlink(manifest, manifest);  // a loop
+  EXPECT_THAT(error_of([&] { checkpoint_steps(folder / "run"); }), HasSubstr("cannot be looked at"));
+  EXPECT_THROW(resumed_step(folder / "run"), Error);
+  remove_old_checkpoints(folder / "run", 1);
+  for (const char* step : {"run/checkpoints/step_00000001", "run/checkpoints/step_00000002"}) {
+    EXPECT_TRUE(folder.has(step)) << step;
+  }
+}
+
+TEST(Resume, NothingThatWasSetAsideIsReplaced) {
+  const TempFolder folder;
+  make_run(folder / "run");
+  std::filesystem::create_directories(folder / "run/checkpoints/damaged_step_00000002");
+  folder.write("run/checkpoints/damaged_step_00000002/earlier", "kept");
+  std::filesystem::remove(folder / "run/checkpoints/step_00000002/shard-00000-of-00002.safetensors");
+  EXPECT_EQ(resumed_step(folder / "run"), 1);
+  EXPECT_EQ(folder.read("run/checkpoints/damaged_step_00000002/earlier"), "kept");
+  EXPECT_TRUE(folder.has("run/checkpoints/damaged_step_00000002_2/manifest.textproto"));
+
+  for (const char* metrics : {"first", "second"}) {
+    folder.write("run/metrics.jsonl", metrics);
+    set_metrics_aside(folder / "run");
+  }
+  EXPECT_EQ(folder.read("run/metrics.jsonl.replaced"), "first");
+  EXPECT_EQ(folder.read("run/metrics.jsonl.replaced_2"), "second");
 }
 
 TEST(Resume, WhatAnEarlierAttemptLeftDoesNotStay) {
