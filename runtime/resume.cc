@@ -9,6 +9,7 @@
 #include "parallel/agree.h"
 #include "runtime/checkpoint/manifest.h"
 #include "runtime/config.h"
+#include "runtime/files/output_file.h"
 #include "runtime/files/xxh3.h"
 #include "runtime/metrics/audit_log.h"
 #include "runtime/run_folder.h"
@@ -95,7 +96,17 @@ void set_aside(const std::string& run_dir, const std::vector<Damage>& damaged) {
     std::error_code error;
     std::filesystem::rename(folder, aside, error);
     ENSURE(!error, folder.string(), ": cannot be renamed to ", aside, ": ", error.message());
+    sync_folder(folder.parent_path().string());
   }
+}
+
+/// Throws AgreedError unless all ranks have opened the same checkpoint.
+void check_shared(const CheckpointReader& reader, const std::string& folder, ProcessGroup& world) {
+  const std::string own = hex16(xxh3(reader.manifest().SerializeAsString())), first = broadcast_string(world, own);
+  agree(world, [&] {
+    ENSURE(own == first, folder, ": rank ", world.rank(),
+           " sees another checkpoint there than rank 0; --run must lie where all ranks see the same files");
+  });
 }
 
 /// Fills weights and moments from the checkpoint of a step. Returns what is wrong with its files, on every rank; empty:
@@ -105,6 +116,7 @@ std::string load_step(const std::string& folder, const RunIdentity& identity, Pr
   std::optional<CheckpointReader> reader;
   std::string damage = damage_in(world, [&] { reader.emplace(folder); });
   if (!damage.empty()) return damage;
+  check_shared(*reader, folder, world);
   agree(world, [&] { changes = check_identity(*reader, folder, identity, model); });
   damage = damage_in(world, [&] { load_state(*reader, model, optimizer); });
   if (damage.empty() && world.rank() == 0) warn_of_rounding(*reader, folder, identity);

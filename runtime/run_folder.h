@@ -10,6 +10,20 @@ namespace sluice {
 /// Creates the folder of a run and that of its checkpoints where they are missing. Throws Error naming --run.
 void create_run_folder(const std::string& run_dir);
 
+/// That no other job trains in a folder, as long as this lives: a lock on RUN/lock, which a dying process gives back.
+/// Only warns on a file system without locks. Throws Error naming --run when another job still has it after `wait_s`
+/// seconds.
+class RunLock {
+ public:
+  explicit RunLock(const std::string& run_dir, double wait_s = 10);
+  ~RunLock();
+  RunLock(const RunLock&) = delete;
+  RunLock& operator=(const RunLock&) = delete;
+
+ private:
+  int file_;
+};
+
 /// Writes config.textproto, which appears when it is complete. Throws Error naming it.
 void keep_config(const std::string& run_dir, const TrainConfig& config);
 

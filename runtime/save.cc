@@ -134,6 +134,7 @@ void make_step_folder(const std::string& folder) {
   ENSURE(!error, folder, ": cannot be emptied: ", error.message());
   std::filesystem::create_directories(folder, error);
   ENSURE(!error, folder, ": cannot be created: ", error.message());
+  sync_folder(std::filesystem::path(folder).parent_path().string());
 }
 
 void write_all(const std::string& folder, const SavedState& saved) {

@@ -56,7 +56,10 @@ class TrainingRun {
         skips_(run_dir, world_.rank() == 0),
         step_observers_(observers()) {
     agree(world_, [&] {
-      if (world_.rank() == 0) create_run_folder(run_dir_);
+      if (world_.rank() == 0) {
+        create_run_folder(run_dir_);
+        lock_.emplace(run_dir_);
+      }
       data_ = std::make_unique<RunData>(config_);
     });
     startup_.mark("data");
@@ -211,7 +214,10 @@ class TrainingRun {
     if (due(step, config_.data().eval_every())) evaluate(metrics);
     // Before the checkpoint: a run that goes on from it does not log this step again.
     if (metrics_) log(metrics);
-    if (due(step, config_.checkpoint().every())) watch_.saving([&] { save(step); });
+    if (due(step, config_.checkpoint().every())) {
+      if (metrics_) metrics_->sync();
+      watch_.saving([&] { save(step); });
+    }
     skips_.check();
   }
 
@@ -301,6 +307,7 @@ class TrainingRun {
   ProcessGroup& world_;
   Stream& s_;
   PhaseTimer& startup_;
+  std::optional<RunLock> lock_;  // of rank 0
   std::unique_ptr<RunData> data_;
   std::unique_ptr<ModelState> model_;
   std::unique_ptr<Transformer> transformer_;

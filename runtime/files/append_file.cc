@@ -26,4 +26,6 @@ void AppendFile::append(std::string_view bytes) {
   }
 }
 
+void AppendFile::sync() { ENSURE(::fdatasync(file_) == 0, path_, ": cannot write: ", std::strerror(errno)); }
+
 }  // namespace sluice

@@ -17,6 +17,8 @@ class AppendFile {
 
   const std::string& path() const { return path_; }
   void append(std::string_view bytes);
+  /// Waits until all is on disk.
+  void sync();
 
  private:
   std::string path_;

@@ -10,11 +10,7 @@
 #include "kernels/core/error.h"
 
 namespace sluice {
-namespace {
-
-/// A rename is on disk only once its folder is.
-void sync_folder_of(const std::string& path) {
-  const std::string folder = std::filesystem::path(path).parent_path().string();
+void sync_folder(const std::string& folder) {
   const int descriptor = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY);
   ENSURE(descriptor >= 0, folder, ": cannot open: ", std::strerror(errno));
   const int synced = ::fsync(descriptor);
@@ -22,8 +18,6 @@ void sync_folder_of(const std::string& path) {
   ::close(descriptor);
   ENSURE(synced == 0, folder, ": cannot write: ", std::strerror(error));
 }
-
-}  // namespace
 
 void create_parent_folder(const std::string& path) {
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
@@ -59,7 +53,8 @@ void OutputFile::commit() {
          ": cannot write: ", std::strerror(errno));
   ENSURE(std::rename(temporary_.c_str(), path_.c_str()) == 0, path_, ": cannot rename: ", std::strerror(errno));
   std::fclose(std::exchange(file_, nullptr));
-  sync_folder_of(path_);
+  // A rename is on disk only once its folder is.
+  sync_folder(std::filesystem::path(path_).parent_path().string());
 }
 
 }  // namespace sluice

@@ -31,6 +31,8 @@ class MetricsSink {
   void step(const StepMetrics& metrics) { progress_.step(metrics); }
   /// Each logged step, after step(): metrics.jsonl, the event file, and a progress line elsewhere than on a terminal.
   void log(const StepMetrics& metrics);
+  /// Waits until metrics.jsonl is on disk.
+  void sync() { log_.sync(); }
 
  private:
   AppendFile log_;

@@ -78,6 +78,7 @@ says complete.log 'straight is complete, its newest checkpoint is of step 60; a 
 diff before.txt <(sums) || fail "a complete run was changed"
 
 # It goes on to more steps, here on one rank, and past a damaged checkpoint.
+cp straight/metrics.jsonl uninterrupted.jsonl
 printf '\377\377\377\377' | dd of=straight/$last/shard-00001-of-00002.safetensors bs=1 seek=100000 conv=notrunc status=none
 "${train[@]}" --run straight --set training.steps=64 2> more.log || { cat more.log; fail "more steps"; }
 says more.log 'shard-00001-of-00002.safetensors: .*the file is damaged; an older checkpoint takes its place'
@@ -88,6 +89,10 @@ says straight/audit.jsonl '^\{"step":57,"event":"resume",.*/step_00000057; .*mod
 [ -e straight/checkpoints/damaged_step_00000060 ] || fail "the damaged checkpoint is gone"
 [ "$(find straight -name 'events.out.tfevents.*' | wc -l)" -eq 2 ] || fail "not an event file a session"
 each_step_once straight 64
+# The first of these steps has the weights, moments' bias and samples that it had on two ranks.
+loss_58() { sed -nE 's/^\{"step":58,.*"loss":([0-9.]+),"lm_loss".*/\1/p' "$1"; }
+awk -v a="$(loss_58 uninterrupted.jsonl)" -v b="$(loss_58 straight/metrics.jsonl)" 'BEGIN { d = a / b - 1; exit !(a > 0 && d * d < 1e-10) }' ||
+  fail "step 58 has loss $(loss_58 straight/metrics.jsonl) on one rank, $(loss_58 uninterrupted.jsonl) on two"
 
 # A run that ended before its first checkpoint starts over.
 rm -r straight/checkpoints

@@ -333,6 +333,26 @@ TEST(Resume, WhatAnEarlierAttemptLeftDoesNotStay) {
   EXPECT_EQ(resumed_step(folder / "run"), 2);
 }
 
+TEST(RunFolder, OneJobAtATimeTrainsInIt) {
+  const TempFolder folder;
+  std::optional<RunLock> first(folder / "");
+  EXPECT_THAT(error_of([&] { RunLock second(folder / "", 0); }), HasSubstr("another job is training there"));
+  first.reset();
+  RunLock third(folder / "", 0);
+}
+
+TEST(Resume, RanksThatSeeOtherCheckpointsAreTold) {
+  const TempFolder folder;
+  make_run(folder / "0");
+  make_run(folder / "1", two_ranks({"optimizer.lr=3e-2"}));
+  const std::string told = agreed_error(2, [&](ProcessGroup& world) {
+    const TrainConfig config = two_ranks();
+    TinyRun run(config, world);
+    resume(run, config, folder / std::to_string(world.rank()));
+  });
+  EXPECT_THAT(told, HasSubstr("rank 1 sees another checkpoint there than rank 0"));
+}
+
 TEST(RunFolder, ARunWithoutACheckpointStartsOverUnlessItIsAnother) {
   const TempFolder folder;
   const std::string run = folder / "run";
