@@ -5,7 +5,8 @@
 SLUICE_BACKENDS(void adamw(Stream& s, const AdamW& op, Tensor weight, Tensor grad, Tensor m, Tensor v,
                            Tensor clip_factor, Tensor skip);
                 void clip_by_global_norm(Stream& s, Tensor squared_norm, double max_norm, Tensor factor, Tensor norm,
-                                         Tensor skip);)
+                                         Tensor skip);
+                void skip_above(Stream& s, Tensor value, double scale, double limit, Tensor skip);)
 
 namespace sluice {
 
@@ -28,6 +29,12 @@ void clip_by_global_norm(Stream& s, Tensor squared_norm, double max_norm, Tensor
   expect("norm", norm, DType::kF64, {1});
   expect("skip", skip, DType::kI32, {1});
   SLUICE_DISPATCH(s, clip_by_global_norm(s, squared_norm, max_norm, factor, norm, skip));
+}
+
+void skip_above(Stream& s, Tensor value, double scale, double limit, Tensor skip) {
+  expect("value", value, DType::kF64, {1});
+  expect("skip", skip, DType::kI32, {1});
+  SLUICE_DISPATCH(s, skip_above(s, value, scale, limit, skip));
 }
 
 }  // namespace sluice

@@ -26,4 +26,7 @@ void adamw(Stream& s, const AdamW& op, Tensor weight, Tensor grad, Tensor m, Ten
 /// skip [1] i32 = 1 when the norm is not finite, else 0.
 void clip_by_global_norm(Stream& s, Tensor squared_norm, double max_norm, Tensor factor, Tensor norm, Tensor skip);
 
+/// skip [1] i32 = 1 unless scale * value, value [1] f64, is at most `limit`; then it stays.
+void skip_above(Stream& s, Tensor value, double scale, double limit, Tensor skip);
+
 }  // namespace sluice

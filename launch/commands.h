@@ -16,7 +16,8 @@ struct ConfigOptions {
 
 struct TrainOptions {
   ConfigOptions config;
-  std::string run_dir;  ///< empty: runs/<config>-<date>
+  std::string run_dir;      ///< empty: runs/<config>-<date>
+  int64_t replay_step = 0;  ///< run this one again and compare, instead; 0: none
 };
 /// `sluice train`. Every rank calls it; so with the others that take a Session.
 void run_train(const TrainOptions& options, Session& session, PhaseTimer& startup);

@@ -129,7 +129,7 @@ void run_eval(const EvalOptions& options, Session& session) {
   if (options.diagnostics) probe.map_attention(config.evaluation().attention_map());
   const auto evaluate = [&](size_t set) {
     scores[set].result = evaluate_set(loaded.stream(), loaded.mesh(), transformer, loaded.weights(), sets[set],
-                                      at_a_time, 0, memory, options.diagnostics ? &probe : nullptr);
+                                      {at_a_time, 0, options.diagnostics ? &probe : nullptr}, memory);
     if (options.diagnostics) scores[set].diagnostics = probe.finish();
   };
   for (size_t i = 0; i < sets.size(); ++i) {

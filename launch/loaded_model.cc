@@ -1,17 +1,13 @@
 #include "launch/loaded_model.h"
 
-#include <filesystem>
-
 #include <glog/logging.h>
 #include <google/protobuf/util/message_differencer.h>
 
 #include "parallel/agree.h"
 #include "runtime/checkpoint/reader.h"
 #include "runtime/config.h"
-#include "runtime/files/mapped_file.h"
-#include "runtime/files/xxh3.h"
 #include "runtime/initial_weights.h"
-#include "runtime/run_data.h"
+#include "runtime/saved_tokenizer.h"
 #include "runtime/validate.h"
 
 namespace sluice {
@@ -50,24 +46,12 @@ LoadedModel::LoadedModel(const std::string& step_dir, Session& session, const st
     if (session.world().rank() == 0) warn_of_changes(trained_config_.model(), config_.model());
     validate_training(config_, static_cast<int>(reader.manifest().world_size()));
     check_width(trained_config_.model(), config_.model(), step_dir);
-    read_tokenizer(step_dir, reader.manifest());
+    tokenizer_ = saved_tokenizer(step_dir, reader.manifest(), config_);
     compute_ = std::make_unique<Compute>(config_.cpu());
     model_ = std::make_unique<ModelState>(config_.model(), true, compute_dtype(config_.precision()));
     reader.check_parameters(model_->records);
     for (const ParameterRecord& record : model_->records) reader.read(record, Piece::MASTER, model_->weights);
   });
-}
-
-void LoadedModel::read_tokenizer(const std::string& step_dir, const Manifest& manifest) {
-  const std::string file = step_dir + "/tokenizer.json";
-  if (!manifest.has_tokenizer_xxh3()) return;
-  const std::string text(MappedFile(file).bytes());
-  ENSURE(hex16(xxh3(text)) == manifest.tokenizer_xxh3(), file,
-         ": does not match tokenizer_xxh3 of the manifest; the file is damaged");
-  // A rank file's family may follow from the name that it had.
-  const std::string original = std::filesystem::path(config_.data().tokenizer()).filename().string();
-  tokenizer_.emplace(text, concat(file, " (", original, ")"));
-  check_vocabulary(*tokenizer_, file, config_.model());
 }
 
 const Tokenizer& LoadedModel::tokenizer() const {

@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "configs/manifest.pb.h"
 #include "launch/session.h"
 #include "models/transformer.h"
 #include "runtime/data/tokenizer.h"
@@ -35,8 +34,6 @@ class LoadedModel {
   bool has_tokenizer() const { return tokenizer_.has_value(); }
 
  private:
-  void read_tokenizer(const std::string& step_dir, const Manifest& manifest);
-
   Mesh mesh_;
   TrainConfig trained_config_, config_;
   std::optional<Tokenizer> tokenizer_;

@@ -10,11 +10,15 @@
 #include <CLI/CLI.hpp>
 #include <glog/logging.h>
 
+#include "launch/checkpoint_command.h"
 #include "launch/commands.h"
+#include "launch/convert_command.h"
 #include "launch/data_command.h"
+#include "launch/spikes_command.h"
 #include "parallel/agree.h"
 #include "parallel/fatal.h"
 #include "runtime/files/nearest_name.h"
+#include "runtime/signals.h"
 
 namespace sluice {
 namespace {
@@ -105,10 +109,16 @@ void add_train(CLI::App& app, Command& chosen, PhaseTimer& startup) {
   CLI::App& command = *app.add_subcommand("train", "train a model");
   auto options = std::make_shared<TrainOptions>();
   add_config_options(command, options->config);
-  command.add_option("--run", options->run_dir,
-                     "folder of the run, which goes on if it is there; default runs/<config>-<date>");
+  CLI::Option* run = command.add_option(
+      "--run", options->run_dir, "folder of the run, which goes on if it is there; default runs/<config>-<date>");
+  command
+      .add_option("--replay-step", options->replay_step,
+                  "run this step of the run again from the checkpoint before it, and compare to the last bit")
+      ->needs(run)
+      ->check(from<int64_t>(1));
   command.footer("Example: mpirun -np 2 sluice train --config configs/quickstart.textproto --run runs/first");
   command.callback([&chosen, &startup, options] {
+    if (options->replay_step == 0) heed_stop_signals();
     chosen = [&startup, options] {
       return in_session([&](Session& session) {
         startup.mark("ranks");
@@ -207,6 +217,99 @@ void add_data(CLI::App& app, Command& chosen) {
   add_data_info(data, chosen);
 }
 
+void add_checkpoint_list(CLI::App& checkpoint, Command& chosen) {
+  CLI::App& command = *checkpoint.add_subcommand("list", "the checkpoints of a run, those that are no good too");
+  auto options = std::make_shared<CheckpointListOptions>();
+  command.add_option("run", options->run_dir, "folder of the run")->required();
+  command.add_flag("--json", options->json, "one JSON object on standard output");
+  command.footer("Example: sluice checkpoint list runs/first");
+  command.callback(
+      [&chosen, options] { chosen = [options] { return on_first_rank([&] { run_checkpoint_list(*options); }); }; });
+}
+
+void add_checkpoint_verify(CLI::App& checkpoint, Command& chosen) {
+  CLI::App& command =
+      *checkpoint.add_subcommand("verify", "check every byte of a checkpoint, and that none is missing");
+  auto options = std::make_shared<CheckpointVerifyOptions>();
+  command.add_option("checkpoint", options->checkpoint, "a step folder")->required();
+  command.add_flag("--json", options->json, "one JSON object on standard output");
+  command.footer("Example: sluice checkpoint verify runs/first/checkpoints/step_00000400");
+  command.callback(
+      [&chosen, options] { chosen = [options] { return on_first_rank([&] { run_checkpoint_verify(*options); }); }; });
+}
+
+void add_checkpoint_diff(CLI::App& checkpoint, Command& chosen) {
+  CLI::App& command =
+      *checkpoint.add_subcommand("diff", "what differs between two checkpoints, whatever their layouts");
+  auto options = std::make_shared<CheckpointDiffOptions>();
+  command.add_option("a", options->a, "a step folder")->required();
+  command.add_option("b", options->b, "another one")->required();
+  command.add_flag("--json", options->json, "one JSON object on standard output; `equal` tells the result");
+  command.footer("Example: sluice checkpoint diff runs/a/checkpoints/step_00000400 runs/b/checkpoints/step_00000400");
+  command.callback(
+      [&chosen, options] { chosen = [options] { return on_first_rank([&] { run_checkpoint_diff(*options); }); }; });
+}
+
+void add_checkpoint_reshard(CLI::App& checkpoint, Command& chosen) {
+  CLI::App& command = *checkpoint.add_subcommand("reshard", "write a checkpoint anew, in another number of files");
+  auto options = std::make_shared<CheckpointReshardOptions>();
+  command.add_option("checkpoint", options->checkpoint, "a step folder")->required();
+  command.add_option("out", options->out, "folder to write, which is empty or not yet there")->required();
+  command.add_option("--shards", options->shards, "files to divide it into")->required()->check(from<int>(1));
+  command.footer("Example: sluice checkpoint reshard runs/first/checkpoints/step_00000400 resharded --shards 8");
+  command.callback(
+      [&chosen, options] { chosen = [options] { return on_first_rank([&] { run_checkpoint_reshard(*options); }); }; });
+}
+
+void add_format_option(CLI::App& command, std::string& format) {
+  command.add_option("--format", format, "qwen3_moe, qwen3_gated or sluice")->required();
+}
+
+void add_checkpoint_export(CLI::App& checkpoint, Command& chosen) {
+  CLI::App& command = *checkpoint.add_subcommand("export", "write a checkpoint's weights in another format");
+  auto options = std::make_shared<ConvertOptions>();
+  command.add_option("checkpoint", options->from, "a step folder")->required();
+  command.add_option("out", options->to, "folder to write, new or empty")->required();
+  add_format_option(command, options->format);
+  command.footer("Example: sluice checkpoint export runs/first/checkpoints/step_00000400 exported --format qwen3_moe");
+  command.callback(
+      [&chosen, options] { chosen = [options] { return on_first_rank([&] { run_checkpoint_export(*options); }); }; });
+}
+
+void add_checkpoint_import(CLI::App& checkpoint, Command& chosen) {
+  CLI::App& command = *checkpoint.add_subcommand("import", "make a step folder of a model in another format");
+  auto options = std::make_shared<ConvertOptions>();
+  command.add_option("dir", options->from, "folder of a Hugging Face model")->required();
+  command.add_option("out", options->to, "step folder to write, new or empty")->required();
+  add_format_option(command, options->format);
+  command.footer("Example: sluice checkpoint import Qwen3-30B-A3B-Base imported --format qwen3_moe");
+  command.callback(
+      [&chosen, options] { chosen = [options] { return on_first_rank([&] { run_checkpoint_import(*options); }); }; });
+}
+
+void add_checkpoint(CLI::App& app, Command& chosen) {
+  CLI::App& checkpoint = *app.add_subcommand("checkpoint", "look at, check, compare, rewrite and convert checkpoints")
+                              ->require_subcommand(1);
+  checkpoint.footer("Example: sluice checkpoint list runs/first");
+  add_checkpoint_list(checkpoint, chosen);
+  add_checkpoint_verify(checkpoint, chosen);
+  add_checkpoint_diff(checkpoint, chosen);
+  add_checkpoint_reshard(checkpoint, chosen);
+  add_checkpoint_export(checkpoint, chosen);
+  add_checkpoint_import(checkpoint, chosen);
+}
+
+void add_spikes(CLI::App& app, Command& chosen) {
+  CLI::App& command = *app.add_subcommand("spikes", "the spikes of a logged loss, by the detector of training");
+  auto options = std::make_shared<SpikesOptions>();
+  command.add_option("curve", options->curve, "a table with a first line step,lm_loss, or a run's metrics.jsonl")
+      ->required();
+  add_overrides(command, options->overrides);
+  command.add_flag("--json", options->json, "one JSON object on standard output");
+  command.footer("Example: sluice spikes runs/first/metrics.jsonl --set stability.threshold=5");
+  command.callback([&chosen, options] { chosen = [options] { return on_first_rank([&] { run_spikes(*options); }); }; });
+}
+
 void add_bench(CLI::App& app, Command& chosen) {
   CLI::App& bench = *app.add_subcommand("bench", "speeds beside their limits")->require_subcommand(1);
   bench.footer("Example: sluice bench step --config configs/bench/small.textproto");
@@ -238,6 +341,8 @@ int run(int argc, char** argv) {
   add_generate(app, chosen);
   add_verify(app, chosen);
   add_data(app, chosen);
+  add_checkpoint(app, chosen);
+  add_spikes(app, chosen);
   add_bench(app, chosen);
   try {
     check_command(app, argc, argv);

@@ -8,6 +8,8 @@
 #include "launch/shared_config.h"
 #include "models/count.h"
 #include "parallel/agree.h"
+#include "runtime/replay.h"
+#include "runtime/signals.h"
 #include "runtime/train.h"
 #include "runtime/validate.h"
 
@@ -23,6 +25,11 @@ std::string default_run_dir(const std::string& config_file) {
   std::strftime(date, sizeof date, "%Y%m%d-%H%M%S", &local);
   return "runs/" + std::filesystem::path(config_file).stem().string() + "-" + date;
 }
+
+class StoppedBySignals : public RunHooks {
+ public:
+  bool stop_asked() override { return stop_signal_came(); }
+};
 
 void print_model(const ModelConfig& model) {
   const ParameterCount count = count_parameters(model);
@@ -43,7 +50,13 @@ void run_train(const TrainOptions& options, Session& session, PhaseTimer& startu
   startup.mark("config");
   Compute compute(config.cpu());
   startup.mark("self-check");
-  train(config, run_dir, world, compute.stream(), startup);
+  if (options.replay_step > 0) {
+    const std::string result = replay_step(config, run_dir, options.replay_step, world, compute.stream());
+    if (world.rank() == 0) fmt::print("{}\n", result);
+    return;
+  }
+  StoppedBySignals hooks;
+  train(config, run_dir, world, compute.stream(), startup, &hooks);
 }
 
 }  // namespace sluice

@@ -10,4 +10,11 @@ std::string broadcast_string(ProcessGroup& group, std::string text, int root) {
   return text;
 }
 
+std::string shared_message(ProcessGroup& group, const AgreedError& error) {
+  // One rank knows it.
+  int64_t teller = *error.what() ? group.rank() : -1;
+  group.all_reduce({&teller, DType::kI64, Device::kCpu, {1}}, ReduceOp::kMax).wait();
+  return broadcast_string(group, error.what(), static_cast<int>(teller));
+}
+
 }  // namespace sluice

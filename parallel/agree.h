@@ -19,20 +19,37 @@ class AgreedError : public Error {
 template <class Body>
 void agree(ProcessGroup& group, const Body& body, Site site = Site::current()) {
   std::string message;
-  int64_t failed = -1;  // 2 * (size - rank), and 1 more for an internal fault: the largest is that of the lowest rank
+  constexpr int64_t kFaults = 8;
+  int64_t failed = -1;  // kFaults * (size - rank) + fault: the largest is that of the lowest rank
   try {
     body();
   } catch (const Error& error) {
     message = error.what();
-    failed = 2 * (group.size() - group.rank()) + (error.fault() == Fault::kInternal ? 1 : 0);
+    failed = kFaults * (group.size() - group.rank()) + static_cast<int64_t>(error.fault());
   }
   int64_t agreed = failed;
   group.all_reduce({&agreed, DType::kI64, Device::kCpu, {1}}, ReduceOp::kMax, SumOrder::kOrdered, site).wait();
   if (agreed < 0) return;
-  throw AgreedError(agreed == failed ? message : "", agreed % 2 ? Fault::kInternal : Fault::kUser);
+  throw AgreedError(agreed == failed ? message : "", static_cast<Fault>(agreed % kFaults));
 }
 
 /// The string of `root` on every rank. Every rank calls it.
 std::string broadcast_string(ProcessGroup& group, std::string text, int root = 0);
+
+/// The message of an AgreedError on every rank. Every rank calls it with what it caught.
+std::string shared_message(ProcessGroup& group, const AgreedError& error);
+
+/// Runs `body` as agree() does. Returns what went wrong where that is of this fault, on every rank; empty: nothing.
+/// Throws AgreedError for other faults.
+template <class Body>
+std::string agreed_failure(ProcessGroup& group, Fault fault, const Body& body) {
+  try {
+    agree(group, body);
+  } catch (const AgreedError& error) {
+    if (error.fault() != fault) throw;
+    return shared_message(group, error);
+  }
+  return "";
+}
 
 }  // namespace sluice

@@ -8,6 +8,7 @@ namespace sluice {
 constexpr int exit_code(Fault fault) {
   switch (fault) {
     case Fault::kUser:
+    case Fault::kDamage:
       return 1;
     case Fault::kInternal:
       return 2;
@@ -15,6 +16,8 @@ constexpr int exit_code(Fault fault) {
       return 3;
     case Fault::kDiverged:
       return 4;
+    case Fault::kPreempted:
+      return 5;
     case Fault::kNotSaved:
       return 6;
   }

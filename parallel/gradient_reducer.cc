@@ -1,6 +1,7 @@
 #include "parallel/gradient_reducer.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "kernels/elementwise.h"
 
@@ -104,6 +105,12 @@ void GradientReducer::land(Stream& s, size_t bucket) {
 
 void GradientReducer::finish(Stream& s) {
   for (size_t i = 0; i < flights_.size(); ++i) land(s, i);
+}
+
+void GradientReducer::abandon() {
+  for (Flight& flight : flights_) {
+    if (std::exchange(flight.under_way, false)) flight.event.wait();
+  }
 }
 
 Tensor GradientReducer::owned(size_t bucket) const {

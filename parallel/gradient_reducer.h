@@ -34,6 +34,8 @@ class GradientReducer {
   void after_backward(Stream& s, int stage);
   /// Waits until every sum is there.
   void finish(Stream& s);
+  /// Waits for what is under way, which nobody will look at: a step that is not finished.
+  void abandon();
 
   /// [part.count] The sum over ranks of this rank's part of a bucket, after finish().
   Tensor owned(size_t bucket) const;

@@ -80,6 +80,8 @@ std::string assign(Message& message, const FieldDescriptor& field, int index, co
   if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
     if (value.size() < 2 || value.front() != '{' || value.back() != '}')
       return origin + ": expected fields in braces, {name: value ...}";
+    // As for other values: one element takes the place of all.
+    if (field.is_repeated() && index < 0) reflection.ClearField(&message, &field), index = 0;
     Message& target = !field.is_repeated() ? *reflection.MutableMessage(&message, &field)
                       : index < reflection.FieldSize(message, &field)
                           ? *reflection.MutableRepeatedMessage(&message, &field, index)

@@ -21,13 +21,13 @@ StepSums scratch_sums(StepContext& ctx, const ModelConfig& config) {
 }  // namespace
 
 EvaluationResult evaluate_set(Stream& s, const Mesh& mesh, const Transformer& transformer, const ModelTensors& weights,
-                              const EvaluationData& data, int64_t windows_at_a_time, int64_t max_windows,
-                              ActivationMemory& memory, Probe* probe) {
+                              const EvaluationData& data, const EvaluationOptions& options, ActivationMemory& memory) {
   ProcessGroup& dp = mesh.dp();
-  const int64_t windows = data.windows_read(max_windows);
+  const int64_t windows = data.windows_read(options.max_windows), windows_at_a_time = options.windows_at_a_time;
   const int64_t rounds = (windows + windows_at_a_time * dp.size() - 1) / (windows_at_a_time * dp.size());
   StepContext ctx = memory.context(s, mesh);
-  ctx.probe = probe;
+  ctx.probe = options.probe;
+  ctx.hooks = options.hooks;
   const ArenaScope scope(ctx.scratch);
   StepSums sums = scratch_sums(ctx, transformer.config());
   Tensor totals = ctx.scratch.alloc("totals", DType::kF64, {2});

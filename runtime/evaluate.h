@@ -12,11 +12,16 @@ struct EvaluationResult {
   double loss() const { return nats / static_cast<double>(targets); }
 };
 
-/// Held-out loss of the first `max_windows` windows of a set (0: all), shared by the ranks of mesh.dp(); each sums to
-/// the same value. `windows_at_a_time` sequences are computed at once; `probe` looks on, null: nobody. Every rank of
-/// the mesh calls it.
+struct EvaluationOptions {
+  int64_t windows_at_a_time = 1;  ///< sequences that are computed at once
+  int64_t max_windows = 0;        ///< only the first so many of a set; 0: all
+  Probe* probe = nullptr;         ///< who looks on; null: nobody
+  StageHooks* hooks = nullptr;    ///< told where the model is; null: nobody
+};
+
+/// Held-out loss of a set, shared by the ranks of mesh.dp(); each sums to the same value. Every rank of the mesh calls
+/// it.
 EvaluationResult evaluate_set(Stream& s, const Mesh& mesh, const Transformer& transformer, const ModelTensors& weights,
-                              const EvaluationData& data, int64_t windows_at_a_time, int64_t max_windows,
-                              ActivationMemory& memory, Probe* probe = nullptr);
+                              const EvaluationData& data, const EvaluationOptions& options, ActivationMemory& memory);
 
 }  // namespace sluice

@@ -70,6 +70,15 @@ Optimizer::Moments Optimizer::moments(const ParameterRecord& record) const {
   return {0, 0, m_.rows(0, 0), v_.rows(0, 0)};
 }
 
+std::vector<Optimizer::Own> Optimizer::own() const {
+  if (m_.count() == model_.layout.count()) return {{model_.weights.rows(0, m_.count()), m_, v_}};
+  std::vector<Own> own;
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    own.push_back({model_.weights.rows(parts_[i].flat_begin, parts_[i].count), owned_m(i), owned_v(i)});
+  }
+  return own;
+}
+
 void Optimizer::global_norm(Stream& s, const GradientReducer& gradients) {
   for (size_t i = 0; i < parts_.size(); ++i) {
     sum_squares(s, gradients.owned(i), squares_.rows(static_cast<int64_t>(i), 1));
@@ -93,8 +102,11 @@ void Optimizer::update_elements(Stream& s, const AdamW& op, int64_t begin, int64
   }
 }
 
-Optimizer::Result Optimizer::update(Stream& s, const GradientReducer& gradients, double lr, int64_t step) {
+Optimizer::Result Optimizer::update(Stream& s, const GradientReducer& gradients, double lr, int64_t step,
+                                    const UpdateLimits& limits, const SummedLoss& lm_loss) {
   global_norm(s, gradients);
+  skip_above(s, norm_, 1, limits.grad_norm, skip_);
+  skip_above(s, lm_loss.sum, lm_loss.per_target, limits.lm_loss, skip_);
   AdamW op;
   op.lr = lr;
   op.beta1 = config_.beta1();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <limits>
 #include <vector>
 
 #include "kernels/adamw.h"
@@ -7,6 +8,19 @@
 #include "runtime/model_state.h"
 
 namespace sluice {
+
+/// Values of a step above which its update is not made. The largest numbers there are: none, unless a value is not
+/// finite.
+struct UpdateLimits {
+  double lm_loss = std::numeric_limits<double>::max();
+  double grad_norm = std::numeric_limits<double>::max();
+};
+
+/// The loss of the step that an update belongs to, as the ranks have summed it.
+struct SummedLoss {
+  Tensor sum;             ///< [1] f64
+  double per_target = 1;  ///< times the sum: nats a target
+};
 
 /// AdamW over a model's flat buffers, with clipping by the global norm. Every element is counted in the norm by one
 /// rank; who updates it depends on the ZeRO stage.
@@ -18,11 +32,12 @@ class Optimizer {
   struct Result {
     double grad_norm = 0;
     double clip_factor = 1;
-    bool skipped = false;  ///< the norm was not finite; nothing was changed
+    bool skipped = false;  ///< the norm was not finite or something was above its limit; nothing was changed
   };
   /// One update from summed gradients; `step` is 1 for the run's first. The weights that this rank updates, and their
   /// moments, change unless skipped. Every rank of the mesh calls it, with the same result.
-  Result update(Stream& s, const GradientReducer& gradients, double lr, int64_t step);
+  Result update(Stream& s, const GradientReducer& gradients, double lr, int64_t step, const UpdateLimits& limits,
+                const SummedLoss& lm_loss);
 
   /// Elements [begin, end) of what this rank holds of a parameter, and their moments.
   struct Moments {
@@ -32,6 +47,13 @@ class Optimizer {
   /// What this rank keeps of a parameter's moments: those of all that it holds of it, or of what it updates alone,
   /// which may be nothing.
   Moments moments(const ParameterRecord& record) const;
+
+  /// Weights that this rank updates, and their moments, all [count] and with one of each element.
+  struct Own {
+    Tensor weights, m, v;
+  };
+  /// All that it updates; of other weights it has copies from other ranks.
+  std::vector<Own> own() const;
 
   /// Updates before the run's first that the moments remember, for the correction of their bias.
   int64_t earlier_updates() const { return earlier_updates_; }

@@ -1,7 +1,7 @@
 #include "runtime/resume.h"
 
+#include <algorithm>
 #include <filesystem>
-#include <limits>
 #include <vector>
 
 #include <glog/logging.h>
@@ -12,10 +12,11 @@
 #include "runtime/files/output_file.h"
 #include "runtime/files/xxh3.h"
 #include "runtime/metrics/audit_log.h"
+#include "runtime/metrics/metrics_log.h"
 #include "runtime/run_folder.h"
 #include "runtime/same_run.h"
-#include "runtime/save.h"
 #include "runtime/schedule.h"
+#include "runtime/step_folders.h"
 
 namespace sluice {
 namespace {
@@ -26,36 +27,22 @@ struct Damage {
   std::string reason;
 };
 
-/// The newest checkpoint below step `before` that rank 0 sees, on every rank; -1: none.
-int64_t newest_step(ProcessGroup& world, const std::string& run_dir, int64_t before) {
-  int64_t newest = -1;
-  agree(world, [&] {
-    if (world.rank() != 0) return;
-    for (int64_t step : checkpoint_steps(run_dir)) newest = step < before ? step : newest;
-  });
-  world.broadcast({&newest, DType::kI64, Device::kCpu, {1}}, 0).wait();
-  return newest;
-}
-
-/// Runs `body`, which reads files, as agree() does. Returns what is wrong with them, on every rank; empty: nothing.
-template <class Body>
-std::string damage_in(ProcessGroup& world, const Body& body) {
-  std::string reason;
-  try {
-    agree(world, body);
-    return "";
-  } catch (const AgreedError& error) {
-    if (error.fault() != Fault::kUser) throw;
-    reason = error.what();
-  }
-  // One rank knows it.
-  int64_t teller = reason.empty() ? -1 : world.rank();
-  world.all_reduce({&teller, DType::kI64, Device::kCpu, {1}}, ReduceOp::kMax).wait();
-  return broadcast_string(world, reason, static_cast<int>(teller));
-}
-
 TrainConfig config_of(const CheckpointReader& reader, const std::string& folder) {
   return parse_config(reader.manifest().config(), folder + "/manifest.textproto: config");
+}
+
+std::string in_words(const DataSetState& set) {
+  return concat(set.documents(), " documents of ", set.tokens(), " tokens (XXH3 ", set.xxh3(), ")");
+}
+
+/// Wherever the sets lie, they must hold what they held. Their number is compared with the configuration.
+void check_data(const DataState& saved, const TrainConfig& run, const std::string& folder,
+                const RunIdentity& identity) {
+  for (int i = 0; i < std::min(saved.sets_size(), identity.data.sets_size()); ++i) {
+    const std::string was = in_words(saved.sets(i)), is = in_words(identity.data.sets(i));
+    ENSURE(was == is, "data.train[", i, "].prefix=", identity.config.data().train(i).prefix(), " holds ", is, ", but ",
+           folder, " was trained with ", was, " of ", run.data().train(i).prefix());
+  }
 }
 
 /// Throws Error unless a checkpoint is of this run. Returns what was changed since.
@@ -67,12 +54,21 @@ std::string check_identity(const CheckpointReader& reader, const std::string& fo
   const std::string tokenizer = identity.tokenizer_text.empty() ? "" : hex16(xxh3(identity.tokenizer_text));
   ENSURE(manifest.tokenizer_xxh3() == tokenizer, "data.tokenizer=", identity.config.data().tokenizer(),
          " is not the tokenizer that ", folder, " was trained with, data.tokenizer=", run.data().tokenizer());
+  check_data(manifest.data_state(), run, folder, identity);
   ENSURE(folder.ends_with(step_folder("", manifest.step())), folder, "/manifest.textproto: step=", manifest.step(),
          " in the folder of another step");
-  const int64_t cursor = samples_before(identity.config.training(), manifest.step() + 1);
-  ENSURE(manifest.data_state().sample_cursor() == cursor, folder,
-         "/manifest.textproto: sample_cursor=", manifest.data_state().sample_cursor(), ", expected ", cursor,
-         " after step ", manifest.step());
+  const DataState& data = manifest.data_state();
+  const int64_t used = samples_before(identity.config.training(), manifest.step() + 1);
+  constexpr int64_t kMostDropped = int64_t{1} << 53;
+  ENSURE(0 <= data.dropped_samples() && data.dropped_samples() <= kMostDropped && data.sample_cursor() >= 0 &&
+             data.sample_cursor() - used == data.dropped_samples(),
+         folder, "/manifest.textproto: sample_cursor=", data.sample_cursor(), ", expected ", used, " after step ",
+         manifest.step(), " and dropped_samples=", data.dropped_samples(), " more");
+  if (!manifest.unlogged().empty()) {
+    const int64_t step = parse_metrics(manifest.unlogged(), folder + "/manifest.textproto: unlogged").step;
+    ENSURE(step == manifest.step(), folder, "/manifest.textproto: unlogged is of step ", step, ", expected ",
+           manifest.step());
+  }
   reader.check_parameters(model.records);
   return changes;
 }
@@ -109,21 +105,17 @@ void check_shared(const CheckpointReader& reader, const std::string& folder, Pro
   });
 }
 
-/// Fills weights and moments from the checkpoint of a step. Returns what is wrong with its files, on every rank; empty:
-/// nothing. Throws AgreedError when it is of another run.
-std::string load_step(const std::string& folder, const RunIdentity& identity, ProcessGroup& world, ModelState& model,
-                      Optimizer& optimizer, std::string& changes) {
-  std::optional<CheckpointReader> reader;
-  std::string damage = damage_in(world, [&] { reader.emplace(folder); });
-  if (!damage.empty()) return damage;
-  check_shared(*reader, folder, world);
-  agree(world, [&] { changes = check_identity(*reader, folder, identity, model); });
-  damage = damage_in(world, [&] { load_state(*reader, model, optimizer); });
-  if (damage.empty() && world.rank() == 0) warn_of_rounding(*reader, folder, identity);
-  return damage;
-}
-
 }  // namespace
+
+int64_t newest_checkpoint(ProcessGroup& world, const std::string& run_dir, int64_t before) {
+  int64_t newest = -1;
+  agree(world, [&] {
+    if (world.rank() != 0) return;
+    for (int64_t step : checkpoint_steps(run_dir)) newest = step < before ? step : newest;
+  });
+  world.broadcast({&newest, DType::kI64, Device::kCpu, {1}}, 0).wait();
+  return newest;
+}
 
 void load_moments(CheckpointReader& reader, const ParameterRecord& record, Optimizer& optimizer) {
   const Optimizer::Moments moments = optimizer.moments(record);
@@ -140,21 +132,42 @@ void load_state(CheckpointReader& reader, ModelState& model, Optimizer& optimize
   optimizer.set_earlier_updates(moment_updates(reader.manifest()) - reader.manifest().step());
 }
 
+std::string load_checkpoint(const std::string& folder, const RunIdentity& identity, const Mesh& mesh, ModelState& model,
+                            Optimizer& optimizer, ResumePoint& point) {
+  ProcessGroup& world = mesh.world();
+  std::optional<CheckpointReader> reader;
+  std::string damage = agreed_failure(world, Fault::kDamage, [&] {
+    reader.emplace(folder);
+    if (world.rank() == 0) read_tokenizer_text(reader->manifest(), folder);
+  });
+  if (!damage.empty()) return damage;
+  check_shared(*reader, folder, world);
+  agree(world, [&] { point.changes = check_identity(*reader, folder, identity, model); });
+  point.position.step = reader->manifest().step();
+  point.position.stability = reader->manifest().stability();
+  point.position.dropped_samples = reader->manifest().data_state().dropped_samples();
+  point.position.unlogged = reader->manifest().unlogged();
+  damage = agreed_failure(world, Fault::kDamage, [&] { load_state(*reader, model, optimizer); });
+  if (damage.empty() && world.rank() == 0) warn_of_rounding(*reader, folder, identity);
+  return damage;
+}
+
 std::optional<ResumePoint> resume(const std::string& run_dir, const RunIdentity& identity, const Mesh& mesh,
-                                  ModelState& model, Optimizer& optimizer) {
+                                  ModelState& model, Optimizer& optimizer, int64_t before) {
   ProcessGroup& world = mesh.world();
   std::vector<Damage> damaged;
-  ResumePoint point{newest_step(world, run_dir, std::numeric_limits<int64_t>::max()), ""};
-  for (; point.step >= 0; point.step = newest_step(world, run_dir, point.step)) {
-    const std::string folder = step_folder(run_dir, point.step);
-    const std::string damage = load_step(folder, identity, world, model, optimizer, point.changes);
+  ResumePoint point;
+  int64_t& step = point.position.step;
+  for (step = newest_checkpoint(world, run_dir, before); step >= 0; step = newest_checkpoint(world, run_dir, step)) {
+    const std::string folder = step_folder(run_dir, step);
+    const std::string damage = load_checkpoint(folder, identity, mesh, model, optimizer, point);
     if (damage.empty()) {
       agree(world, [&] {
         if (world.rank() == 0) set_aside(run_dir, damaged);
       });
       return point;
     }
-    damaged.push_back({point.step, damage});
+    damaged.push_back({step, damage});
   }
   if (damaged.empty()) return std::nullopt;
   const std::string message = run_dir + "/checkpoints: none is good, the newest for this: " + damaged.front().reason;

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <limits>
 #include <optional>
 #include <string>
 
 #include "runtime/checkpoint/reader.h"
 #include "runtime/optimizer.h"
+#include "runtime/save.h"
 
 namespace sluice {
 
@@ -16,8 +18,8 @@ void load_state(CheckpointReader& reader, ModelState& model, Optimizer& optimize
 
 /// Where a run goes on.
 struct ResumePoint {
-  int64_t step = 0;     ///< updates done
-  std::string changes;  ///< of the configuration since, in words; empty: none
+  SavedPosition position{};
+  std::string changes{};  ///< of the configuration since, in words; empty: none
 };
 
 /// What a run must be to go on with what a folder holds.
@@ -25,13 +27,25 @@ struct RunIdentity {
   const TrainConfig& config;
   const std::string& tokenizer_text;  ///< of tokenizer.json; empty: none
   Isa isa;
+  DataState data{};  ///< without a cursor
 };
 
-/// Fills weights and moments from the newest checkpoint of a run folder that is good. Those that are damaged are set
-/// aside as checkpoints/damaged_step_X, each with a warning and a line in audit.jsonl. Nothing: there is no checkpoint,
-/// and nothing was filled. Every rank of the mesh calls it. Throws AgreedError when the checkpoint is of another run,
-/// or when there are checkpoints and none of them is good; then all stay where they are.
+/// The newest checkpoint of a run folder below step `before` that rank 0 sees, on every rank; -1: none. Every rank
+/// calls it.
+int64_t newest_checkpoint(ProcessGroup& world, const std::string& run_dir, int64_t before);
+
+/// Fills weights and moments from a checkpoint, and `point`. Returns what is wrong with its files, on every rank, in
+/// which case weights and moments may be anything; empty: nothing. Every rank of the mesh calls it. Throws AgreedError
+/// when it is of another run.
+std::string load_checkpoint(const std::string& folder, const RunIdentity& identity, const Mesh& mesh, ModelState& model,
+                            Optimizer& optimizer, ResumePoint& point);
+
+/// Fills weights and moments from the newest good checkpoint of a run folder below step `before`. Those that are
+/// damaged are set aside as checkpoints/damaged_step_X, each with a warning and a line in audit.jsonl. Nothing: there
+/// is no checkpoint, and nothing was filled. Every rank of the mesh calls it. Throws AgreedError when the checkpoint is
+/// of another run, or when there are checkpoints and none of them is good; then all stay where they are.
 std::optional<ResumePoint> resume(const std::string& run_dir, const RunIdentity& identity, const Mesh& mesh,
-                                  ModelState& model, Optimizer& optimizer);
+                                  ModelState& model, Optimizer& optimizer,
+                                  int64_t before = std::numeric_limits<int64_t>::max());
 
 }  // namespace sluice

@@ -4,6 +4,7 @@
 
 #include "kernels/core/error.h"
 #include "runtime/data/data_meta.h"
+#include "runtime/files/xxh3.h"
 
 namespace sluice {
 namespace {
@@ -58,6 +59,17 @@ RunData::RunData(const TrainConfig& config) {
     windows.check_ids(windows.windows_read(data.eval_windows()));
     evaluation_.push_back({set.name(), std::move(windows)});
   }
+}
+
+DataState RunData::state() const {
+  DataState state;
+  for (const IndexedDataset& set : training_->sets()) {
+    DataSetState& out = *state.add_sets();
+    out.set_documents(set.documents());
+    out.set_tokens(set.tokens());
+    out.set_xxh3(hex16(set.fingerprint()));
+  }
+  return state;
 }
 
 void check_vocabulary(const Tokenizer& tokenizer, const std::string& name, const ModelConfig& model) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "configs/manifest.pb.h"
 #include "configs/train.pb.h"
 #include "runtime/data/evaluation_data.h"
 #include "runtime/data/tokenizer.h"
@@ -25,6 +26,8 @@ class RunData {
 
   const TrainingData& training() const { return *training_; }
   const std::vector<EvaluationSet>& evaluation() const { return evaluation_; }
+  /// What the training sets are; without a cursor.
+  DataState state() const;
   /// The tokenizer's file, to be kept with checkpoints; empty when the configuration names none.
   const std::string& tokenizer_text() const { return tokenizer_text_; }
 

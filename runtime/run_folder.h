@@ -4,11 +4,19 @@
 #include <string>
 
 #include "configs/train.pb.h"
+#include "parallel/process_group.h"
 
 namespace sluice {
 
 /// Creates the folder of a run and that of its checkpoints where they are missing. Throws Error naming --run.
 void create_run_folder(const std::string& run_dir);
+
+/// Throws AgreedError naming --run unless all ranks can write into the folder of its checkpoints, see the same files
+/// there, and it has room for those that will be there at a time: the newest checkpoint.keep and one being written, of
+/// the steps after `steps_behind`. Every rank of the world calls it with the bytes of its shard. Returns how long
+/// writing them is likely to take, in seconds, the same on every rank.
+double probe_checkpoints(const std::string& run_dir, const TrainConfig& config, int64_t steps_behind,
+                         int64_t shard_bytes, ProcessGroup& world);
 
 /// That no other job trains in a folder, as long as this lives: a lock on RUN/lock, which a dying process gives back.
 /// Only warns on a file system without locks. Throws Error naming --run when another job still has it after `wait_s`

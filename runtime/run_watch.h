@@ -42,7 +42,7 @@ class RunWatch : public StageHooks {
     } catch (const AgreedError&) {
       throw;
     } catch (const Error& error) {
-      if (watchdog_ && error.fault() != Fault::kUser) watchdog_->await_verdict(error);
+      if (watchdog_ && !is_from_outside(error.fault())) watchdog_->await_verdict(error);
       throw;
     }
   }

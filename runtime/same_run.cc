@@ -20,10 +20,12 @@ TrainConfig essence(TrainConfig config) {
   config.clear_cpu();
   config.clear_device();
   config.clear_watchdog();
+  config.clear_stability();
   config.clear_evaluation();
   config.clear_initial_checkpoint();
   DataConfig data;
-  *data.mutable_train() = config.data().train();
+  // Data may move; whether they are the same is told by what a checkpoint knows of them.
+  for (const TrainSet& set : config.data().train()) data.add_train()->set_weight(set.weight());
   *config.mutable_data() = data;
   TrainingConfig& training = *config.mutable_training();
   training.clear_steps();

@@ -1,10 +1,10 @@
 #include "runtime/save.h"
 
 #include <algorithm>
-#include <charconv>
-#include <cstdio>
 #include <filesystem>
+#include <vector>
 
+#include <fmt/format.h>
 #include <glog/logging.h>
 
 #include "parallel/agree.h"
@@ -13,7 +13,11 @@
 #include "runtime/checkpoint/shard_writer.h"
 #include "runtime/config.h"
 #include "runtime/files/output_file.h"
+#include "runtime/files/thread_clock.h"
 #include "runtime/files/xxh3.h"
+#include "runtime/metrics/audit_log.h"
+#include "runtime/schedule.h"
+#include "runtime/step_folders.h"
 
 namespace sluice {
 namespace {
@@ -40,153 +44,201 @@ std::vector<std::string> gather_texts(ProcessGroup& world, const std::string& te
   return texts;
 }
 
-Manifest merged(const std::vector<std::string>& parts, const SavedState& saved, int world_size) {
-  Manifest manifest;
-  manifest.set_step(saved.step);
-  manifest.set_moment_updates(saved.optimizer.earlier_updates() + saved.step);
-  manifest.mutable_data_state()->set_sample_cursor(saved.sample_cursor);
-  manifest.mutable_data_state()->set_stage(0);
-  manifest.set_config(config_text(saved.config));
-  manifest.set_isa(isa_name(saved.isa));
-  manifest.set_threads(saved.config.cpu().threads());
-  manifest.set_world_size(world_size);
-  if (!saved.tokenizer_text.empty()) manifest.set_tokenizer_xxh3(hex16(xxh3(saved.tokenizer_text)));
-  for (const std::string& part : parts) {
-    INVARIANT(manifest.MergeFromString(part), "a rank's list of pieces arrived damaged");
-  }
-  return manifest;
-}
-
 /// What this rank alone writes.
-std::vector<OwnedElements> owned_elements(const SavedState& saved) {
+std::vector<OwnedElements> owned_elements(const SavedRun& run) {
   std::vector<OwnedElements> owned;
-  const FlatLayout& layout = saved.model.layout;
-  const std::vector<OwnedPart> parts = owned_parts(layout, saved.mesh.shape(), saved.mesh.world().rank());
+  const FlatLayout& layout = run.model.layout;
+  const std::vector<OwnedPart> parts = owned_parts(layout, run.mesh.shape(), run.mesh.world().rank());
   for (size_t i = 0; i < parts.size(); ++i) {
     const OwnedPart& part = parts[i];
     const Bucket& bucket = layout.buckets()[i];
-    for (const ParameterRecord& r : saved.model.records) {
+    for (const ParameterRecord& r : run.model.records) {
       if (r.stage != bucket.stage || r.replicas != bucket.replicas) continue;
       const int64_t begin = std::max(part.flat_begin, r.flat_begin);
       const int64_t count = std::min(part.flat_begin + part.count, r.flat_begin + r.count) - begin;
       if (count <= 0) continue;
       const auto of_part = [&](Tensor t) { return t.rows(begin - part.flat_begin, count); };
-      owned.push_back({&r, begin - r.flat_begin, begin - r.flat_begin + count, saved.model.weights.rows(begin, count),
-                       of_part(saved.optimizer.owned_m(i)), of_part(saved.optimizer.owned_v(i))});
+      owned.push_back({&r, begin - r.flat_begin, begin - r.flat_begin + count, run.model.weights.rows(begin, count),
+                       of_part(run.optimizer.owned_m(i)), of_part(run.optimizer.owned_v(i))});
     }
   }
   return owned;
 }
 
+/// A thread, or, where there can be no more, whoever waits for it.
+constexpr auto kThread = std::launch::async | std::launch::deferred;
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+template <class T>
+bool ready(const std::future<T>& future) {
+  return !future.valid() || future.wait_for(std::chrono::seconds(0)) != std::future_status::timeout;
+}
+
 }  // namespace
 
-std::string step_folder(const std::string& run_dir, int64_t step) {
-  char name[32];
-  std::snprintf(name, sizeof name, "step_%08lld", static_cast<long long>(step));
-  return run_dir + "/checkpoints/" + name;
+CheckpointSaver::CheckpointSaver(const SavedRun& run)
+    : run_(run),
+      world_(run.mesh.world()),
+      staging_("staging", MemorySource::kPages, physical_memory_bytes()),
+      snapshot_(owned_elements(run), staging_) {}
+
+void CheckpointSaver::take_memory() {
+  const int64_t every = run_.config.checkpoint().every();
+  if (every == 0 || every >= run_.config.training().steps()) return;
+  populated_ = std::async(kThread, [this] {
+    const double cpu_before_s = thread_cpu_time_s();
+    staging_.populate(stop_.get_token());
+    return thread_cpu_time_s() - cpu_before_s;
+  });
 }
 
-namespace {
-
-/// Whether a file is there. Throws Error when that cannot be told: what is not seen is not yet gone.
-bool is_there(const std::string& path) {
-  std::error_code error;
-  const bool there = std::filesystem::exists(path, error);
-  ENSURE(!error, path, ": cannot be looked at: ", error.message());
-  return there;
+Manifest CheckpointSaver::head(Isa isa, const SavedPosition& position) const {
+  Manifest manifest;
+  manifest.set_step(position.step);
+  manifest.set_moment_updates(run_.optimizer.earlier_updates() + position.step);
+  *manifest.mutable_data_state() = run_.data;
+  const int64_t cursor = samples_before(run_.config.training(), position.step + 1) + position.dropped_samples;
+  manifest.mutable_data_state()->set_sample_cursor(cursor);
+  manifest.mutable_data_state()->set_dropped_samples(position.dropped_samples);
+  manifest.mutable_data_state()->set_stage(0);
+  *manifest.mutable_stability() = position.stability;
+  if (!position.unlogged.empty()) manifest.set_unlogged(position.unlogged);
+  manifest.set_config(config_text(run_.config));
+  manifest.set_isa(isa_name(isa));
+  manifest.set_threads(run_.config.cpu().threads());
+  manifest.set_world_size(world_.size());
+  if (!run_.tokenizer_text.empty()) manifest.set_tokenizer_xxh3(hex16(xxh3(run_.tokenizer_text)));
+  return manifest;
 }
 
-bool has_manifest(const std::string& run_dir, int64_t step) {
-  return is_there(step_folder(run_dir, step) + "/manifest.textproto");
-}
-
-/// Step folders of a run, with or without a manifest, by step.
-std::vector<int64_t> step_folders(const std::string& run_dir) {
-  std::vector<int64_t> steps;
-  const std::string folder = run_dir + "/checkpoints";
-  if (!is_there(folder)) return steps;
-  std::error_code error;
-  std::filesystem::directory_iterator entry(folder, error);
-  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
-    const size_t number = name.find('_') + 1;
-    int64_t step = -1;
-    std::from_chars(name.data() + number, name.data() + name.size(), step);
-    if (step >= 0 && entry->path() == step_folder(run_dir, step)) steps.push_back(step);
-  }
-  ENSURE(!error, folder, ": cannot be listed: ", error.message());
-  std::sort(steps.begin(), steps.end());
-  return steps;
-}
-
-/// The manifest first: a folder without one does not exist.
-std::error_code remove_step_folder(const std::string& folder) {
-  std::error_code error;
-  if (!std::filesystem::is_directory(folder, error)) return {};
-  std::filesystem::remove(folder + "/manifest.textproto", error);
-  std::filesystem::remove_all(folder, error);
-  return error;
-}
-
-/// An empty folder for a checkpoint.
-void make_step_folder(const std::string& folder) {
-  std::error_code error = remove_step_folder(folder);
-  ENSURE(!error, folder, ": cannot be emptied: ", error.message());
-  std::filesystem::create_directories(folder, error);
-  ENSURE(!error, folder, ": cannot be created: ", error.message());
-  sync_folder(std::filesystem::path(folder).parent_path().string());
-}
-
-void write_all(const std::string& folder, const SavedState& saved) {
-  ProcessGroup& world = saved.mesh.world();
-  agree(world, [&] {
-    if (world.rank() != 0) return;
-    make_step_folder(folder);
-    if (saved.tokenizer_text.empty()) return;
+ShardSnapshot::Written CheckpointSaver::write_shard(int64_t step) const {
+  const std::string folder = step_folder(run_.run_dir, step);
+  if (world_.rank() == 0 && !run_.tokenizer_text.empty()) {
     OutputFile tokenizer(folder + "/tokenizer.json");
-    tokenizer.write(saved.tokenizer_text);
+    tokenizer.write(run_.tokenizer_text);
     tokenizer.commit();
-  });
-  std::string pieces;
-  agree(world, [&] {
-    const Manifest own = write_shard(folder, world.rank(), world.size(), owned_elements(saved));
-    INVARIANT(own.SerializeToString(&pieces), "the list of pieces cannot be serialised");
-  });
-  const std::vector<std::string> parts = gather_texts(world, pieces);
-  agree(world, [&] {
-    if (world.rank() == 0) write_manifest(folder, merged(parts, saved, world.size()));
-  });
+  }
+  return snapshot_.write(folder, shard_file_name(world_.rank(), world_.size()), stop_.get_token());
 }
 
-}  // namespace
-
-std::vector<int64_t> checkpoint_steps(const std::string& run_dir) {
-  std::vector<int64_t> steps = step_folders(run_dir);
-  std::erase_if(steps, [&](int64_t step) { return !has_manifest(run_dir, step); });
-  return steps;
+void CheckpointSaver::begin(Stream& s, const SavedPosition& position, After after) {
+  const Clock::time_point start = Clock::now();
+  const int64_t step = position.step;
+  finish();
+  const std::string failure = agreed_failure(world_, Fault::kUser, [&] {
+    if (world_.rank() == 0) make_step_folder(run_.run_dir, step);
+  });
+  if (!failure.empty()) return give_up(step, failure);
+  in_flight_.emplace();
+  in_flight_->step = step;
+  if (after == After::kNothingChanges) {
+    snapshot_.borrow();
+  } else {
+    if (populated_.valid()) in_flight_->cpu_s = populated_.get();
+    snapshot_.take(s);
+  }
+  if (world_.rank() == 0) in_flight_->manifest = head(s.isa, position);
+  in_flight_->shard = std::async(kThread, [this, step] { return write_shard(step); });
+  in_flight_->start = start;
+  in_flight_->blocked_s = seconds_since(start);
 }
 
-void save_checkpoint(const std::string& run_dir, const SavedState& saved) {
-  const std::string folder = step_folder(run_dir, saved.step);
+bool CheckpointSaver::all_ready() {
+  int64_t waits = ready(in_flight_->shard) && ready(in_flight_->commit) ? 0 : 1;
+  world_.all_reduce({&waits, DType::kI64, Device::kCpu, {1}}, ReduceOp::kMax).wait();
+  return waits == 0;
+}
+
+void CheckpointSaver::poll() {
+  if (!in_flight_) return;
+  const Clock::time_point start = Clock::now();
+  const bool ready = all_ready();
+  in_flight_->blocked_s += seconds_since(start);
+  if (ready) advance();
+}
+
+void CheckpointSaver::finish() {
+  while (in_flight_) advance();
+}
+
+void CheckpointSaver::advance() {
+  const Clock::time_point start = Clock::now();
+  const bool shards = in_flight_->shard.valid();
+  ShardSnapshot::Written own;
+  std::string failure;
   try {
-    write_all(folder, saved);
-  } catch (const AgreedError&) {
-    // What is there of it takes room.
-    if (saved.mesh.world().rank() == 0) remove_step_folder(folder);
+    failure = agreed_failure(world_, Fault::kUser, [&] {
+      if (shards) own = in_flight_->shard.get();
+      if (in_flight_->commit.valid()) in_flight_->cpu_s += in_flight_->commit.get();
+    });
+  } catch (...) {
+    in_flight_.reset();
     throw;
   }
+  if (!failure.empty()) return give_up(in_flight_->step, failure);
+  if (shards) collect(own);
+  in_flight_->blocked_s += seconds_since(start);
+  if (!shards) conclude();
 }
 
-void remove_old_checkpoints(const std::string& run_dir, int64_t keep) try {
-  std::vector<int64_t> kept = checkpoint_steps(run_dir);
-  if (static_cast<int64_t>(kept.size()) > keep) kept.erase(kept.begin(), kept.end() - keep);
-  for (int64_t step : step_folders(run_dir)) {
-    if (std::binary_search(kept.begin(), kept.end(), step)) continue;
-    const std::error_code error = remove_step_folder(step_folder(run_dir, step));
-    if (error) LOG(WARNING) << step_folder(run_dir, step) << ": cannot be removed: " << error.message();
+void CheckpointSaver::collect(const ShardSnapshot::Written& own) {
+  in_flight_->cpu_s += own.cpu_s;
+  std::string text;
+  INVARIANT(own.manifest.SerializeToString(&text), "the list of pieces cannot be serialised");
+  for (const std::string& part : gather_texts(world_, text)) {
+    INVARIANT(in_flight_->manifest.MergeFromString(part), "a rank's list of pieces arrived damaged");
   }
-} catch (const Error& error) {
-  LOG(WARNING) << "no old checkpoint is removed: " << error.what();
+  if (world_.rank() != 0) return;
+  in_flight_->commit = std::async(kThread, [this, &manifest = in_flight_->manifest] {
+    const double cpu_before_s = thread_cpu_time_s();
+    const std::string folder = step_folder(run_.run_dir, manifest.step());
+    if (run_.before_commit) run_.before_commit();
+    sync_folder(std::filesystem::path(folder).parent_path().string());
+    write_manifest(folder, manifest);
+    remove_old_checkpoints(run_.run_dir, run_.config.checkpoint(), manifest.step());
+    return thread_cpu_time_s() - cpu_before_s;
+  });
+}
+
+void CheckpointSaver::set_unlogged(const std::string& metrics) {
+  INVARIANT(in_flight_ && in_flight_->shard.valid(), "no checkpoint has just begun");
+  in_flight_->manifest.set_unlogged(metrics);
+}
+
+void CheckpointSaver::conclude() {
+  slowest_s_ = std::max(slowest_s_, seconds_since(in_flight_->start));
+  note_failures();
+  if (world_.rank() == 0) {
+    double bytes = 0;
+    for (const ShardFile& shard : in_flight_->manifest.shards()) bytes += static_cast<double>(shard.bytes());
+    LOG(INFO) << fmt::format(
+        "step {}: checkpoint of {:.1f} MB written in {:.2f} s; training waited {:.3f} s for it, "
+        "its threads took {:.3f} s of a core",
+        in_flight_->step, bytes * 1e-6, seconds_since(in_flight_->start), in_flight_->blocked_s, in_flight_->cpu_s);
+  }
+  in_flight_.reset();
+}
+
+void CheckpointSaver::give_up(int64_t step, const std::string& reason) {
+  in_flight_.reset();
+  failure_ = concat("step ", step, ": no checkpoint: ", reason);
+  if (world_.rank() != 0) return;
+  LOG(WARNING) << failure_;
+  // What is there of it takes room.
+  remove_step_folder(run_.run_dir, step);
+  unnoted_.emplace_back(step, reason);
+  note_failures();
+}
+
+void CheckpointSaver::note_failures() {
+  while (!unnoted_.empty()) {
+    const auto& [step, reason] = unnoted_.front();
+    if (!append_audit(run_.run_dir, step, "checkpoint_failed", reason)) return;
+    unnoted_.pop_front();
+  }
 }
 
 }  // namespace sluice

@@ -54,7 +54,7 @@ void TrainStep::reset_sums(Stream& s) {
 }
 
 const StepResult& TrainStep::run(Stream& s, int64_t step, double lr, const LossScale& scale,
-                                 const std::function<const Batch&()>& next_batch) {
+                                 const std::function<const Batch&()>& next_batch, const UpdateLimits& limits) {
   reset_sums(s);
   Hooks hooks(s, *this);
   StepContext ctx = memory_.context(s, mesh_);
@@ -69,11 +69,21 @@ const StepResult& TrainStep::run(Stream& s, int64_t step, double lr, const LossS
   }
   reducer_.finish(s);
   mesh_.world().all_reduce(all_sums_).wait();
-  const Optimizer::Result update = optimizer_.update(s, reducer_, lr, step);
+  const Optimizer::Result update =
+      optimizer_.update(s, reducer_, lr, step, limits, {sums_.lm_loss, scale.per_target()});
   if (!update.skipped) balance_by_bias(s);
-  if (zero_ != ZeroStage::kNone) gather_.start();
+  share_weights();
   collect(scale, update);
   return result_;
+}
+
+void TrainStep::abandon() {
+  reducer_.abandon();
+  gather_.wait_all();
+}
+
+void TrainStep::share_weights() {
+  if (zero_ != ZeroStage::kNone) gather_.start();
 }
 
 void TrainStep::balance_by_bias(Stream& s) {

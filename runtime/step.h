@@ -39,11 +39,12 @@ class TrainStep {
   /// All must outlive the step. The weights of every rank must agree.
   TrainStep(const TrainConfig& config, const Transformer& transformer, ModelState& model, const Mesh& mesh, Stream& s);
 
-  /// Runs update `step` (1 for the first). `next_batch` gives this rank's batch of each micro-step in turn.
+  /// Runs update `step` (1 for the first), which is skipped above a limit; whether it is, costs no call to other ranks
+  /// and nothing has changed. `next_batch` gives this rank's batch of each micro-step in turn.
   /// Every rank of the mesh calls it. From the second call on a single rank allocates nothing; the result lasts until
   /// the next.
   const StepResult& run(Stream& s, int64_t step, double lr, const LossScale& scale,
-                        const std::function<const Batch&()>& next_batch);
+                        const std::function<const Batch&()>& next_batch, const UpdateLimits& limits = {});
 
   /// Lets `probe` see the first `micro_steps` of each step; null: nobody.
   void set_probe(Probe* probe, int64_t micro_steps = std::numeric_limits<int64_t>::max()) {
@@ -53,6 +54,11 @@ class TrainStep {
   /// Tells `listener` too where the model is: before anything else happens at the beginning of a stage, and after all
   /// else at its end; null: nobody.
   void set_listener(StageHooks* listener) { listener_ = listener; }
+  /// After an exception has left run() on every rank before its update: waits for what is under way. Weights and
+  /// moments are those before the step. Every rank of the mesh calls it.
+  void abandon();
+  /// Hands out the weights that this rank updates, which somebody else has changed. Every rank of the mesh calls it.
+  void share_weights();
   /// Waits until this rank has all updated weights that it holds. Every rank of the mesh calls it.
   void wait_for_weights() { gather_.wait_all(); }
 

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <limits>
 #include <memory>
 #include <optional>
+#include <utility>
 
+#include <fmt/format.h>
 #include <glog/logging.h>
 
 #include "kernels/elementwise.h"
@@ -14,13 +17,14 @@
 #include "parallel/observer_list.h"
 #include "parallel/traffic.h"
 #include "runtime/config.h"
-#include "runtime/data/prefetcher.h"
 #include "runtime/diagnostics.h"
 #include "runtime/evaluate.h"
 #include "runtime/initial_weights.h"
 #include "runtime/metrics/audit_log.h"
+#include "runtime/metrics/metrics_log.h"
 #include "runtime/metrics/metrics_sink.h"
 #include "runtime/resume.h"
+#include "runtime/rewinder.h"
 #include "runtime/run_data.h"
 #include "runtime/run_folder.h"
 #include "runtime/run_watch.h"
@@ -28,6 +32,10 @@
 #include "runtime/schedule.h"
 #include "runtime/skip_guard.h"
 #include "runtime/step.h"
+#include "runtime/step_batches.h"
+#include "runtime/step_folders.h"
+#include "runtime/step_metrics.h"
+#include "runtime/stop_agreement.h"
 #include "runtime/validate.h"
 
 namespace sluice {
@@ -43,7 +51,7 @@ double ms_since(Clock::time_point start) {
 class TrainingRun {
  public:
   TrainingRun(const TrainConfig& config, const std::string& run_dir, const Mesh& mesh, RunWatch& watch, Stream& s,
-              PhaseTimer& startup)
+              PhaseTimer& startup, RunHooks& hooks)
       : config_(config),
         training_(config_.training()),
         run_dir_(run_dir),
@@ -52,8 +60,12 @@ class TrainingRun {
         world_(mesh.world()),
         s_(s),
         startup_(startup),
+        hooks_(hooks),
+        stop_(world_, [&hooks] { return hooks.stop_asked(); }),
+        step_listeners_({&watch_, &stop_, &hooks_}),
         diagnostics_(config_.model(), mesh, DiagnosticsProbe::Detail::kCheap),
-        skips_(run_dir, world_.rank() == 0),
+        monitor_(config_.stability()),
+        skips_(run_dir, config_.stability().most_skips_in_a_row(), world_.rank() == 0),
         step_observers_(observers()) {
     agree(world_, [&] {
       if (world_.rank() == 0) {
@@ -62,31 +74,46 @@ class TrainingRun {
       }
       data_ = std::make_unique<RunData>(config_);
     });
-    startup_.mark("data");
+    end_phase("data");
     make_model();
     fill_model();
-    startup_.mark("model");
+    end_phase("model");
     if (complete()) return;
+    rewinder_->keep(s_, position());
+    saver_ = std::make_unique<CheckpointSaver>(SavedRun{run_dir_, config_, *model_, train_step_->optimizer(), mesh_,
+                                                        data_->tokenizer_text(), data_->state(), [this] {
+                                                          if (metrics_) metrics_->sync_written();
+                                                        }});
+    writing_s_ = probe_checkpoints(run_dir_, config_, position_.step, saver_->shard_bytes(), world_);
+    saver_->take_memory();
     open_logs();
-    startup_.mark("logs");
+    end_phase("logs");
   }
 
   void run() {
     if (complete()) {
-      LOG(INFO) << run_dir_ << " is complete, its newest checkpoint is of step " << steps_behind()
+      LOG(INFO) << run_dir_ << " is complete, its newest checkpoint is of step " << position_.step
                 << "; a training.steps above that would go on";
       return;
     }
-    Prefetcher prefetcher(
-        data_->training(), [this](int64_t i) { return micro_step_samples(i); }, 0, config_.data().prefetch());
+    batches_->start_after(position_.step, position_.dropped_samples);
     try {
-      for (int64_t step = steps_behind() + 1; step <= training_.steps(); ++step) take_step(step, prefetcher);
+      if (!position_.unlogged.empty()) finish_last_step();
+      while (!complete()) take_step(position_.step + 1);
     } catch (const AgreedError& error) {
+      if (error.fault() == Fault::kPreempted) save_for_later();
       // All leave in good order, unless their calls have come apart.
-      if (error.fault() != Fault::kHang) train_step_->wait_for_weights();
+      else if (error.fault() != Fault::kHang) {
+        stop_.settle();
+        train_step_->wait_for_weights();
+        finish_saving();
+      }
       throw;
     }
-    if (last_save_) throw AgreedError(*last_save_, Fault::kNotSaved);
+    finish_saving();
+    const std::string lost = broadcast_string(world_, metrics_ ? metrics_->sync() : "");
+    const std::string& failure = saver_->failure().empty() ? lost : saver_->failure();
+    if (!failure.empty()) throw AgreedError(world_.rank() == 0 ? failure : "", Fault::kNotSaved);
   }
 
  private:
@@ -97,22 +124,35 @@ class TrainingRun {
     transformer_ =
         std::make_unique<Transformer>(config_.model(), training_, dtype, training_.sequence_length(), model_->state);
     train_step_ = std::make_unique<TrainStep>(config_, *transformer_, *model_, mesh_, s_);
-    train_step_->set_listener(&watch_);
+    train_step_->set_listener(&step_listeners_);
+    batches_.emplace(training_, config_.data().prefetch(), data_->training(), mesh_);
+    rewinder_.emplace(RewoundRun{run_dir_, identity(), mesh_, *model_, *train_step_});
   }
+
+  RunIdentity identity() const { return {config_, data_->tokenizer_text(), s_.isa, data_->state()}; }
 
   /// Weights and moments from the run's newest checkpoint, or those that a new run starts from.
   void fill_model() {
     // The padding.
     fill_zero(s_, model_->weights);
-    const RunIdentity identity{config_, data_->tokenizer_text(), s_.isa};
     // Ranks read for as long as their files take.
-    watch_.saving([&] { resumed_ = resume(run_dir_, identity, mesh_, *model_, train_step_->optimizer()); });
-    if (resumed_) return;
+    watch_.saving([&] { resumed_ = resume(run_dir_, identity(), mesh_, *model_, train_step_->optimizer()); });
+    if (resumed_) {
+      agree(world_, [&] { rewinder_->restore(resumed_->position.stability.rewind()); });
+      return go_on_from(resumed_->position);
+    }
     agree(world_, [&] {
       if (world_.rank() == 0) restart_reason_ = restart_reason(run_dir_, config_);
     });
     initialise_parameters(model_->records, static_cast<uint64_t>(training_.seed()), s_, model_->weights);
     if (config_.has_initial_checkpoint()) load_initial();
+  }
+
+  /// Weights and moments are those of a position.
+  void go_on_from(const SavedPosition& position) {
+    agree(world_, [&] { monitor_.restore(position.stability); });
+    skips_.set_in_a_row(position.stability.skips_in_a_row());
+    position_ = position;
   }
 
   void load_initial() {
@@ -139,7 +179,7 @@ class TrainingRun {
       MetricsOptions options;
       options.run_dir = run_dir_;
       options.total_steps = training_.steps();
-      options.resumed_step = steps_behind();
+      options.resumed_step = position_.unlogged.empty() ? position_.step : position_.step - 1;
       options.tensorboard = config_.logging().tensorboard();
       options.config_text = config_text(config_);
       metrics_ = std::make_unique<MetricsSink>(options);
@@ -149,10 +189,10 @@ class TrainingRun {
   /// Tells and notes why the run does not begin as a new one.
   void note_beginning() const {
     if (resumed_) {
-      const std::string from = "from " + step_folder(run_dir_, resumed_->step);
+      const std::string from = "from " + step_folder(run_dir_, position_.step);
       const std::string reason = resumed_->changes.empty() ? from : from + "; " + resumed_->changes;
       LOG(INFO) << "the run goes on " << reason;
-      append_audit(run_dir_, resumed_->step, "resume", reason);
+      append_audit(run_dir_, position_.step, "resume", reason);
     } else if (restart_reason_) {
       LOG(INFO) << "the run starts over: " << *restart_reason_;
       append_audit(run_dir_, 0, "restart", *restart_reason_);
@@ -160,9 +200,20 @@ class TrainingRun {
     }
   }
 
-  /// Steps that earlier sessions of the run have done.
-  int64_t steps_behind() const { return resumed_ ? resumed_->step : 0; }
-  bool complete() const { return steps_behind() >= training_.steps(); }
+  bool complete() const { return position_.step >= training_.steps() && position_.unlogged.empty(); }
+
+  /// Of the start. A signal until then finds nothing that is not saved.
+  void end_phase(const char* name) {
+    startup_.mark(name);
+    if (!stop_.asked()) return;
+    const int64_t newest = newest_step();
+    const bool saved = newest >= 0;
+    if (saved) LOG(INFO) << "stopped by a signal before the first step";
+    if (saved && world_.rank() == 0) append_audit(run_dir_, newest, "preempted", "before the first step of a session");
+    const bool speaks = world_.rank() == 0 && !saved;
+    throw AgreedError(speaks ? "stopped by a signal before there was anything to save" : "",
+                      saved ? Fault::kPreempted : Fault::kUser);
+  }
 
   std::vector<GroupObserver*> observers() {
     std::vector<GroupObserver*> all = watch_.step_observers();
@@ -170,55 +221,127 @@ class TrainingRun {
     return all;
   }
 
-  int64_t micro_step_sequences() const { return training_.micro_batch_size() * mesh_.shape().dp; }
-
-  /// Samples that this rank computes with its tp group in micro-step `index` of this session, whose layout may be
-  /// another than that of the steps behind it.
-  SampleRange micro_step_samples(int64_t index) const {
-    const int64_t behind = samples_before(training_, steps_behind() + 1);
-    return {behind + index * micro_step_sequences() + mesh_.place().dp * training_.micro_batch_size(),
-            training_.micro_batch_size()};
-  }
-
-  LossScale loss_scale(int64_t step) const {
-    const int64_t sequences = batch_size(training_, step);
-    LossScale scale;
-    // A step may meet only documents of one token.
-    scale.step_targets =
-        std::max<int64_t>(data_->training().count_targets(samples_before(training_, step), sequences), 1);
-    scale.micro_step_tokens = micro_step_sequences() * training_.sequence_length();
-    scale.micro_steps = sequences / micro_step_sequences();
-    return scale;
-  }
-
-  void take_step(int64_t step, Prefetcher& prefetcher) {
+  void take_step(int64_t step) {
     const Clock::time_point start = Clock::now();
+    if (!startup_told_) stop_.begin_pacing();
     traffic_.reset();
     watch_.begin_step(step);
     mesh_.observe(&step_observers_);
-    const LossScale scale = loss_scale(step);
-    const double lr = learning_rate(config_.optimizer(), training_.steps(), step);
+    const LossScale scale = batches_->loss_scale(step);
+    const double scheduled_lr = learning_rate(config_.optimizer(), training_.steps(), step);
+    const double lr = hooks_.learning_rate(step, scheduled_lr * rewinder_->lr_factor(step));
     train_step_->set_probe(logged(step) ? &diagnostics_ : nullptr, 1);
-    const StepResult& result =
-        train_step_->run(s_, step, lr, scale, [&]() -> const Batch& { return prefetcher.next(); });
+    hooks_.before_step(step, *model_, *train_step_);
+    const UpdateLimits limits{monitor_.skip_limit_of_loss(), monitor_.skip_limit_of_grad_norm()};
+    const StepResult& result = train_step_->run(
+        s_, step, lr, scale, [&]() -> const Batch& { return hooks_.batch(step, batches_->next()); }, limits);
     watch_.end_step();
     mesh_.observe(watch_.observer());
     watch_.compare_calls(world_);
-    StepMetrics metrics = step_metrics(step, lr, scale, result, ms_since(start));
+    StepMetrics metrics = step_metrics(config_, step, lr, result);
+    add_speed(scale, ms_since(start), metrics);
     if (logged(step)) add_diagnostics(diagnostics_.finish(), metrics);
-    if (step == steps_behind() + 1) {
-      startup_.mark("first step");
-      if (world_.rank() == 0) std::fprintf(stderr, "start-up: %s\n", startup_.summary().c_str());
+    tell_startup(metrics.step_ms);
+    const std::vector<SignalSpike> spikes = monitor_.see(step, result.losses.lm_loss, result.grad_norm);
+    if (rewinder_->wanted(spikes)) {
+      if (metrics_) log(metrics);
+      return rewind(step, spikes);
     }
-    skips_.see(step, result);
-    if (due(step, config_.data().eval_every())) evaluate(metrics);
-    // Before the checkpoint: a run that goes on from it does not log this step again.
-    if (metrics_) log(metrics);
-    if (due(step, config_.checkpoint().every())) {
-      if (metrics_) metrics_->sync();
-      watch_.saving([&] { save(step); });
-    }
+    skips_.see(step, result, spikes);
+    position_.step = step;
+    if (rewinder_->due(step)) rewinder_->keep(s_, position());
+    if (due(step, config_.checkpoint().every())) watch_.saving([&] { begin_saving(step); });
+    finish_step(metrics);
+    // The checkpoint exists from poll() on at the earliest: a run that goes on from it does not log this step again.
+    saver_->poll();
+    watch_writing();
     skips_.check();
+  }
+
+  /// Evaluates, if it is time, and logs a step.
+  void finish_step(StepMetrics& metrics) {
+    if (due(metrics.step, config_.data().eval_every())) {
+      position_.unlogged = metrics_json(metrics);
+      evaluate(metrics);
+      position_.unlogged.clear();
+    }
+    if (metrics_) log(metrics);
+  }
+
+  /// Where an earlier session was stopped in an evaluation.
+  void finish_last_step() {
+    StepMetrics metrics = parse_metrics(position_.unlogged, step_folder(run_dir_, position_.step) + ": unlogged");
+    finish_step(metrics);
+    position_.unlogged.clear();
+  }
+
+  /// Once, after the first step.
+  void tell_startup(double step_ms) {
+    if (std::exchange(startup_told_, true)) return;
+    startup_.mark("first step");
+    if (world_.rank() == 0) std::fprintf(stderr, "start-up: %s\n", startup_.summary().c_str());
+    stop_.pace(step_ms);
+    stop_s_ = 2 * stop_.interval_s();
+    tell_grace();
+  }
+
+  /// How long a signal waits for the end of the job at most: until all ranks know, for a checkpoint that is being
+  /// written, for the last one, as much again, and for the launcher.
+  void tell_grace() const {
+    constexpr double kLauncher_s = 5;
+    const double grace_s = kLauncher_s + 2 * (stop_s_ + 2 * writing_s_);
+    if (world_.rank() != 0) return;
+    LOG(INFO) << fmt::format("SIGUSR1 or SIGTERM has the run save what it has done and end within {:.1f} s", grace_s);
+  }
+
+  /// Checkpoints may take longer than it seemed.
+  void watch_writing() {
+    if (saver_->slowest_s() <= writing_s_) return;
+    writing_s_ = saver_->slowest_s();
+    if (startup_told_) tell_grace();
+  }
+
+  /// All ranks have left a step before its update, or an evaluation, since one was asked to stop: the position that
+  /// they had before is saved.
+  void save_for_later() {
+    watch_.end_step();
+    mesh_.observe(watch_.observer());
+    watch_.saving([&] {
+      train_step_->abandon();
+      const int64_t step = position_.step;
+      if (saver_->step_in_flight() == step && !position_.unlogged.empty()) saver_->set_unlogged(position_.unlogged);
+      if (saver_->step_in_flight() != step && !is_saved()) begin_saving(CheckpointSaver::After::kNothingChanges);
+      saver_->finish();
+    });
+    const std::string lost = broadcast_string(world_, metrics_ ? metrics_->sync() : "");
+    const std::string& failure = is_saved() ? lost : saver_->failure();
+    if (!failure.empty()) throw AgreedError(world_.rank() == 0 ? failure : "", Fault::kNotSaved);
+    if (world_.rank() != 0) return;
+    const std::string saved = "stopped by a signal; the run goes on from " + step_folder(run_dir_, position_.step);
+    LOG(INFO) << saved;
+    append_audit(run_dir_, position_.step, "preempted", saved);
+  }
+
+  /// Of the checkpoints on disk; -1: there are none.
+  int64_t newest_step() const { return newest_checkpoint(world_, run_dir_, std::numeric_limits<int64_t>::max()); }
+  /// Whether the newest checkpoint is this position's. It may be of before the run went back to it: a run that goes on
+  /// from it comes here again.
+  bool is_saved() const { return newest_step() == position_.step; }
+
+  /// Goes on from before the spikes of a step, with the samples after it.
+  void rewind(int64_t step, const std::vector<SignalSpike>& spikes) {
+    watch_.saving([&] {
+      saver_->finish();
+      go_on_from(rewinder_->go_back(s_, {step, position_.dropped_samples}, spikes));
+      // Checkpoints of later steps are no longer of this run: with this one they go. Until then they need their
+      // metrics.
+      if (newest_step() > position_.step) {
+        begin_saving(position_.step);
+        saver_->finish();
+      }
+      if (metrics_) metrics_->go_back(position_.step);
+    });
+    batches_->start_after(position_.step, position_.dropped_samples);
   }
 
   /// Whether a step is logged whatever it does.
@@ -232,28 +355,11 @@ class TrainingRun {
     if (logged(step) || metrics.skipped || !metrics.eval_loss.empty()) metrics_->log(metrics);
   }
 
-  StepMetrics step_metrics(int64_t step, double lr, const LossScale& scale, const StepResult& result,
-                           double step_ms) const {
-    const double step_tokens = static_cast<double>(scale.micro_step_tokens * scale.micro_steps);
-    StepMetrics metrics;
-    metrics.step = step;
-    metrics.tokens = samples_before(training_, step + 1) * training_.sequence_length();
-    metrics.loss = result.losses.loss;
-    metrics.lm_loss = result.losses.lm_loss;
-    if (config_.model().has_moe()) {
-      metrics.balance_loss = result.losses.balance_loss;
-      metrics.z_loss = result.losses.z_loss;
-    }
-    metrics.grad_norm = result.grad_norm;
-    metrics.lr = lr;
-    metrics.skipped = result.skipped;
+  void add_speed(const LossScale& scale, double step_ms, StepMetrics& metrics) const {
     metrics.step_ms = step_ms;
-    metrics.tokens_per_s = step_tokens / (step_ms * 1e-3);
+    metrics.tokens_per_s = static_cast<double>(scale.micro_step_tokens * scale.micro_steps) / (step_ms * 1e-3);
     metrics.mfu = metrics.tokens_per_s * flops_per_token_ / peak_flops_;
     if (world_.size() > 1) metrics.communication_ms = traffic_.total().seconds * 1e3;
-    metrics.layers.expert_load_max_over_mean = result.expert_load_max_over_mean;
-    metrics.layers.router_entropy = result.router_entropy;
-    return metrics;
   }
 
   /// What happens every so many steps (0: never) happens at the end too.
@@ -261,42 +367,36 @@ class TrainingRun {
 
   void evaluate(StepMetrics& metrics) {
     train_step_->wait_for_weights();
+    EvaluationOptions options;
+    options.windows_at_a_time = training_.micro_batch_size();
+    options.max_windows = config_.data().eval_windows();
+    options.hooks = &stop_;
     for (const RunData::EvaluationSet& set : data_->evaluation()) {
       const EvaluationResult result =
-          evaluate_set(s_, mesh_, *transformer_, model_->weight_tensors, set.data, training_.micro_batch_size(),
-                       config_.data().eval_windows(), evaluation_memory_);
+          evaluate_set(s_, mesh_, *transformer_, model_->weight_tensors, set.data, options, evaluation_memory_);
       metrics.eval_loss[set.name] = result.loss();
     }
   }
 
-  /// Saves, or tells that it could not: a later checkpoint may succeed, and without one the metrics are worth having.
-  void save(int64_t step) {
-    try {
-      write_checkpoint(step);
-    } catch (const AgreedError& error) {
-      if (error.fault() != Fault::kUser) throw;
-      if (step == training_.steps()) {
-        last_save_ = error.what();
-      } else if (*error.what()) {
-        // Of a rank that is not the first a warning would not be seen.
-        LOG(ERROR) << "step " << step << ": no checkpoint: " << error.what();
-      }
-      if (world_.rank() == 0) append_audit(run_dir_, step, "checkpoint_failed", error.what());
-    }
+  void begin_saving(int64_t step) {
+    begin_saving(step == training_.steps() ? CheckpointSaver::After::kNothingChanges
+                                           : CheckpointSaver::After::kTrainingGoesOn);
+  }
+  void begin_saving(CheckpointSaver::After after) {
+    train_step_->wait_for_weights();
+    saver_->begin(s_, position(), after);
   }
 
-  void write_checkpoint(int64_t step) {
-    train_step_->wait_for_weights();
-    SavedState saved{config_,
-                     *model_,
-                     train_step_->optimizer(),
-                     mesh_,
-                     data_->tokenizer_text(),
-                     step,
-                     samples_before(training_, step + 1),
-                     s_.isa};
-    save_checkpoint(run_dir_, saved);
-    if (world_.rank() == 0) remove_old_checkpoints(run_dir_, config_.checkpoint().keep());
+  /// How far the run is, with all that it has learnt.
+  SavedPosition position() const {
+    SavedPosition position{position_.step, position_.dropped_samples, monitor_.state(), position_.unlogged};
+    position.stability.set_skips_in_a_row(skips_.in_a_row());
+    *position.stability.mutable_rewind() = rewinder_->state();
+    return position;
+  }
+
+  void finish_saving() {
+    watch_.saving([&] { saver_->finish(); });
   }
 
   const TrainConfig config_;
@@ -307,18 +407,27 @@ class TrainingRun {
   ProcessGroup& world_;
   Stream& s_;
   PhaseTimer& startup_;
-  std::optional<RunLock> lock_;  // of rank 0
+  RunHooks& hooks_;
+  StopAgreement stop_;
+  StageHooksList step_listeners_;
+  bool startup_told_ = false;
+  double writing_s_ = 0, stop_s_ = 0;  // that a checkpoint takes, and until all ranks have heard of a signal
+  SavedPosition position_;             // without what has been learnt since it began
+  std::optional<RunLock> lock_;        // of rank 0
   std::unique_ptr<RunData> data_;
   std::unique_ptr<ModelState> model_;
   std::unique_ptr<Transformer> transformer_;
   std::unique_ptr<TrainStep> train_step_;
+  std::unique_ptr<MetricsSink> metrics_;    // of rank 0; what the saver writes waits for it
+  std::unique_ptr<CheckpointSaver> saver_;  // whose threads end before all above
+  std::optional<Rewinder> rewinder_;
+  std::optional<StepBatches> batches_;
   std::optional<ResumePoint> resumed_;
   std::optional<std::string> restart_reason_;  // on rank 0
-  std::unique_ptr<MetricsSink> metrics_;
   ActivationMemory evaluation_memory_;
   DiagnosticsProbe diagnostics_;
+  StabilityMonitor monitor_;
   SkipGuard skips_;
-  std::optional<std::string> last_save_;  // why the checkpoint at the end was not written; empty on most ranks
   double flops_per_token_ = 0, peak_flops_ = 0;
   TrafficMeter traffic_;
   ObserverList step_observers_;
@@ -326,13 +435,15 @@ class TrainingRun {
 
 }  // namespace
 
-void train(const TrainConfig& config, const std::string& run_dir, ProcessGroup& world, Stream& s, PhaseTimer& startup) {
+void train(const TrainConfig& config, const std::string& run_dir, ProcessGroup& world, Stream& s, PhaseTimer& startup,
+           RunHooks* hooks) {
   const Mesh mesh(mesh_shape(config), world);
   startup.mark("groups");
   RunWatch watch(config, mesh);
   watch.guard([&] {
     mesh.observe(watch.observer());
-    TrainingRun(config, run_dir, mesh, watch, s, startup).run();
+    RunHooks none;
+    TrainingRun(config, run_dir, mesh, watch, s, startup, hooks ? *hooks : none).run();
     mesh.observe(nullptr);
   });
 }

@@ -192,6 +192,39 @@ void check_watchdog(ConfigReport& report, const WatchdogConfig& watchdog) {
   within("watchdog.save_deadline_s", watchdog.save_deadline_s());
 }
 
+void check_rewind(ConfigReport& report, const RewindConfig& r) {
+  constexpr int64_t kMost = 1000000000;
+  const auto at_least = [&](const char* field, int64_t least, int64_t value) {
+    report.check(value >= least && value <= kMost, field, "=", value, " must be between ", least, " and ", kMost);
+  };
+  at_least("stability.rewind.steps_back", 1, r.steps_back());
+  at_least("stability.rewind.snapshot_every", 1, r.snapshot_every());
+  at_least("stability.rewind.snapshots", 1, r.snapshots());
+  at_least("stability.rewind.lr_steps", 0, r.lr_steps());
+  at_least("stability.rewind.most_rewinds", 0, r.most_rewinds());
+  report.check(r.lr_factor() > 0 && r.lr_factor() <= 1, "stability.rewind.lr_factor=", r.lr_factor(),
+               " must be above 0 and at most 1");
+}
+
+void check_stability(ConfigReport& report, const StabilityConfig& s) {
+  constexpr int64_t kLargestWindow = 100000;
+  const auto window = [&](const char* field, int64_t least, int64_t values) {
+    report.check(values >= least && values <= kLargestWindow, field, "=", values, " must be between ", least, " and ",
+                 kLargestWindow, " values");
+  };
+  report.above_zero("stability.threshold", s.threshold());
+  report.above_zero("stability.lm_loss.threshold", s.lm_loss().has_threshold() ? s.lm_loss().threshold() : 1);
+  report.above_zero("stability.grad_norm.threshold", s.grad_norm().has_threshold() ? s.grad_norm().threshold() : 1);
+  report.check(s.most_skips_in_a_row() >= 1, "stability.most_skips_in_a_row=", s.most_skips_in_a_row(),
+               " must be 1 or more");
+  window("stability.level_window", 5, s.level_window());
+  window("stability.trend_window", 5, s.trend_window());
+  window("stability.noise_window", 30, s.noise_window());
+  report.check(s.episode_gap_steps() >= 0, "stability.episode_gap_steps=", s.episode_gap_steps(),
+               " must not be negative");
+  check_rewind(report, s.rewind());
+}
+
 void check_data(ConfigReport& report, const DataConfig& d) {
   report.check(d.train_size() > 0, "data.train is missing: at least one set {prefix: ...}");
   for (int i = 0; i < d.train_size(); ++i) {
@@ -225,7 +258,21 @@ void check_evaluation(ConfigReport& report, const TrainConfig& config) {
   }
 }
 
+void check_checkpoint(ConfigReport& report, const CheckpointConfig& config) {
+  report.check(config.every() >= 0, "checkpoint.every=", config.every(), " must not be negative");
+  report.check(config.keep() >= 1, "checkpoint.keep=", config.keep(), " must be at least 1");
+  const bool matches = config.keep_every() == 0 || (config.every() > 0 && config.keep_every() % config.every() == 0);
+  report.check(config.keep_every() >= 0 && matches, "checkpoint.keep_every=", config.keep_every(),
+               " must be a multiple of checkpoint.every=", config.every());
+}
+
 }  // namespace
+
+void validate_stability(const StabilityConfig& stability) {
+  ConfigReport report;
+  check_stability(report, stability);
+  report.finish();
+}
 
 MeshShape mesh_shape(const TrainConfig& config) {
   const MeshConfig& mesh = config.mesh();
@@ -262,10 +309,9 @@ void validate_training(TrainConfig& config, int world_size, int cores_per_rank) 
   check_optimizer(report, config.optimizer(), config.training().steps());
   check_data(report, config.data());
   check_watchdog(report, config.watchdog());
+  check_stability(report, config.stability());
   report.check(config.logging().every() >= 1, "logging.every=", config.logging().every(), " must be at least 1");
-  report.check(config.checkpoint().every() >= 0, "checkpoint.every=", config.checkpoint().every(),
-               " must not be negative");
-  report.check(config.checkpoint().keep() >= 1, "checkpoint.keep=", config.checkpoint().keep(), " must be at least 1");
+  check_checkpoint(report, config.checkpoint());
   report.check(config.cpu().threads() >= 1 && config.cpu().threads() <= 1024, "cpu.threads=", config.cpu().threads(),
                " must be between 1 and 1024");
   report.collect([&] { parse_isa(config.cpu().isa()); });

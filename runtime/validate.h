@@ -17,6 +17,9 @@ bool tokens_fit(const ModelConfig& model, int64_t sequences, int64_t length);
 /// cores_per_rank).
 void validate_training(TrainConfig& config, int world_size, int cores_per_rank = 1);
 
+/// Checks windows and thresholds. Throws Error with every problem.
+void validate_stability(const StabilityConfig& stability);
+
 /// The mesh of a validated configuration.
 MeshShape mesh_shape(const TrainConfig& config);
 

@@ -8,6 +8,17 @@ failed_steps=0
 run() { "$@" || { echo "error: failed: $*" >&2; failed_steps=$((failed_steps + 1)); return 1; }; }
 
 passed=0 failed=0 skipped=0
+failures=$(mktemp)
+# failures_of LOG: the tests that ctest reports as failed, each with the end of its output.
+failures_of() {
+  awk 'function flush(i) {
+         if (failed) for (i = n > 40 ? n - 40 : 0; i < n; ++i) print lines[i]
+         failed = n = 0
+       }
+       /^ *[0-9]+\/[0-9]+ Test +#/ { flush(); failed = /\*\*\*/ && !/\*\*\*Skipped/; if (failed) print; next }
+       /^ +Start +[0-9]+: / || /^[0-9]+% tests passed/ { flush(); next }
+       failed { lines[n++] = $0 }' "$1"
+}
 # test_preset PRESET TARGET CTEST-ARGUMENTS...: builds and adds up what ctest reports.
 test_preset() {
   local preset=$1 target=$2 log total bad skip
@@ -21,6 +32,7 @@ test_preset() {
   skip=$(grep -c '\*\*\*Skipped' "$log")
   [ "${total:-0}" -gt 0 ] || { run false "no tests ran in preset $preset"; return; }
   passed=$((passed + total - bad - skip)) failed=$((failed + bad)) skipped=$((skipped + skip))
+  failures_of "$log" >> "$failures"
 }
 
 run bash launch/setup.sh --tests
@@ -28,7 +40,17 @@ test_preset cpu all
 # The sanitizers see nothing inside MPI, and whole runs are long under them: unit tests only.
 export SLUICE_LAYOUTS=20
 test_preset debug unit_tests -L unit
-test_preset tsan unit_tests -L unit -R '3threads|ThreadGroup|TrainStep|Evaluate|Agree|ThreadPool|ParallelFor|Prefetcher|DataBuild|Mutation'
+test_preset tsan unit_tests -L unit -R '3threads|ThreadGroup|TrainStep|Evaluate|Agree|ThreadPool|ParallelFor|Prefetcher|DataBuild|Mutation|OutputFile'
+# libFuzzer comes with clang, which nothing else needs.
+probe=$(mktemp)
+if clang++ -fsanitize=fuzzer -x c++ -o "$probe" - <<< 'extern "C" int LLVMFuzzerTestOneInput(const char*, long) { return 0; }' 2>/dev/null; then
+  test_preset fuzz fuzzers -L fuzz
+else
+  echo "skipped: fuzzing guided by coverage, there is no clang++ with libFuzzer (package libclang-rt-dev)"
+fi
+rm -f "$probe"
+cat "$failures"
+rm -f "$failures"
 # Why a check was skipped, each reason once.
 grep -h '^skipped: ' build/cpu/Testing/Temporary/LastTest.log | sort -u
 echo "$passed passed, $((failed + failed_steps)) failed, $skipped skipped"

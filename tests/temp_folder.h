@@ -44,7 +44,7 @@ std::string error_of(const F& f) {
   try {
     f();
   } catch (const Error& e) {
-    EXPECT_EQ(e.fault(), Fault::kUser) << e.what();
+    EXPECT_TRUE(is_from_outside(e.fault())) << e.what();
     return e.what();
   }
   ADD_FAILURE() << "no Error was thrown";

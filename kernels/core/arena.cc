@@ -42,7 +42,7 @@ Arena::Arena(std::string name, MemorySource source, int64_t capacity_bytes)
   }
   ENSURE(base_, "arena ", name_, ": cannot reserve ", bytes, " bytes", address_space_limit());
   capacity_bytes_ = bytes;
-  madvise(base_, static_cast<size_t>(bytes), MADV_HUGEPAGE);
+  if (source_ == MemorySource::kHugePages) madvise(base_, static_cast<size_t>(bytes), MADV_HUGEPAGE);
 }
 
 Arena::~Arena() {
@@ -67,6 +67,15 @@ Tensor Arena::alloc(std::string_view name, DType dtype, Shape shape) {
   if (data) std::memset(data, 0xff, static_cast<size_t>(bytes));
 #endif
   return {data, dtype, Device::kCpu, shape};
+}
+
+void Arena::populate(const std::stop_token& stop) const {
+  constexpr int64_t kPortion = int64_t{64} << 20;
+  const int64_t bytes = used_bytes_;
+  for (int64_t at = 0; base_ && at < bytes && !stop.stop_requested(); at += kPortion) {
+    // A kernel that cannot do it takes them later.
+    madvise(static_cast<char*>(base_) + at, static_cast<size_t>(std::min(kPortion, bytes - at)), MADV_POPULATE_WRITE);
+  }
 }
 
 void Arena::release(int64_t mark) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <string_view>
 
@@ -12,6 +13,7 @@ namespace sluice {
 /// Where an arena's block comes from.
 enum class MemorySource {
   kNone,       ///< no memory: allocations are counted and have no data; what the planner uses
+  kPages,      ///< anonymous pages; enough for what is only copied through
   kHugePages,  ///< anonymous pages, huge where the kernel has them
 };
 
@@ -32,6 +34,10 @@ class Arena {
   /// The current level, for release(): everything allocated after mark() is given back.
   int64_t mark() const { return used_bytes_; }
   void release(int64_t mark);
+
+  /// Takes the pages of what is allocated now, which would otherwise cost the first use of each, until `stop` asks not
+  /// to; from any thread.
+  void populate(const std::stop_token& stop = {}) const;
 
   const std::string& name() const { return name_; }
   int64_t used_bytes() const { return used_bytes_; }

@@ -52,4 +52,8 @@ void clip_by_global_norm(Stream&, Tensor squared_norm, double max_norm, Tensor f
   *factor.as<double>() = max_norm > 0 && clipped < 1 ? clipped : 1;
 }
 
+void skip_above(Stream&, Tensor value, double scale, double limit, Tensor skip) {
+  if (!(scale * *value.as<double>() <= limit)) *skip.as<int32_t>() = 1;
+}
+
 }  // namespace sluice::cpu::SLUICE_CPU_NAMESPACE

@@ -10,14 +10,6 @@
 namespace sluice {
 namespace {
 
-std::vector<Box> boxes_of(const Piece& piece) {
-  std::vector<Box> boxes;
-  for (const PieceBox& box : piece.boxes()) {
-    boxes.push_back({{box.begin().begin(), box.begin().end()}, {box.end().begin(), box.end().end()}});
-  }
-  return boxes;
-}
-
 /// Elements of a piece as f32 or f64, wherever they lie.
 double element(const char* data, Piece::Type dtype, int64_t i) {
   if (dtype == Piece::F64) {
@@ -43,72 +35,50 @@ void copy_elements(const char* from, Piece::Type dtype, int64_t count, Tensor to
 
 const char* kind_name(Piece::Kind kind) { return Piece::Kind_Name(kind).c_str(); }
 
-/// The bytes of a piece, of which every chunk is compared with its checksum before it is used.
-class VerifiedBytes {
- public:
-  VerifiedBytes(std::string_view bytes, const Piece& piece, const std::string& path)
-      : bytes_(bytes), piece_(piece), path_(path), good_(static_cast<size_t>(std::max(1, piece.chunk_xxh3_size()))) {
-    ENSURE(static_cast<int64_t>(bytes.size()) == piece.bytes(), path, ": tensor \"", piece.tensor(), "\" has ",
-           bytes.size(), " bytes, the manifest says ", piece.bytes());
-  }
-
-  /// Bytes [begin, begin + count), which are not none.
-  const char* at(int64_t begin, int64_t count) {
-    if (piece_.chunk_xxh3().empty()) {
-      verify(0, bytes_, piece_.xxh3());
-    } else {
-      for (int64_t chunk = begin / kChunkBytes; chunk * kChunkBytes < begin + count; ++chunk) {
-        verify(static_cast<size_t>(chunk), bytes_.substr(static_cast<size_t>(chunk * kChunkBytes), kChunkBytes),
-               piece_.chunk_xxh3(static_cast<int>(chunk)));
-      }
-    }
-    return bytes_.data() + begin;
-  }
-
- private:
-  void verify(size_t chunk, std::string_view bytes, const std::string& expected) {
-    if (good_[chunk]) return;
-    ENSURE(hex16(xxh3(bytes)) == expected, path_, ": tensor \"", piece_.tensor(),
-           "\" does not match its checksum; the file is damaged");
-    good_[chunk] = true;
-  }
-
-  const std::string_view bytes_;
-  const Piece& piece_;
-  const std::string& path_;
-  std::vector<bool> good_;
-};
-
 }  // namespace
 
-CheckpointReader::CheckpointReader(const std::string& folder) : folder_(folder), manifest_(read_manifest(folder)) {
-  for (const Piece& piece : manifest_.pieces()) pieces_[{piece.name(), piece.kind()}].push_back(&piece);
-}
+CheckpointReader::CheckpointReader(const std::string& folder)
+    : folder_(folder), manifest_(read_manifest(folder)), pieces_(pieces_by_tensor(manifest_)) {}
 
 const SafetensorsFile& CheckpointReader::shard(const std::string& file) {
   std::unique_ptr<SafetensorsFile>& open = shards_[file];
-  if (!open) open = std::make_unique<SafetensorsFile>(folder_ + "/" + file);
-  return *open;
+  if (open) return *open;
+  open = std::make_unique<SafetensorsFile>(folder_ + "/" + file);
+  for (const ShardFile& entry : manifest_.shards()) {
+    if (entry.file() != file) continue;
+    ENSURE_INTACT(hex16(open->header_xxh3()) == entry.header_xxh3(), open->path(),
+                  ": its header does not match its checksum; the file is damaged");
+    return *open;
+  }
+  throw Error(concat(folder_, "/manifest.textproto: has no shard ", file, " that its pieces are in"), __FILE__,
+              __LINE__, Fault::kDamage);
 }
 
-std::vector<CheckpointReader::Run> CheckpointReader::runs(const std::vector<int64_t>& shape,
-                                                          const std::vector<Box>& boxes, int64_t begin, int64_t end) {
-  std::vector<Run> runs;
-  int64_t at = 0;
-  for_each_run(shape, boxes, [&](int64_t global, int64_t count) {
-    const int64_t from = std::max(at, begin), to = std::min(at + count, end);
-    if (from < to) runs.push_back({global + from - at, to - from, from - begin});
-    at += count;
-  });
-  return runs;
+std::string_view CheckpointReader::verified_bytes(const Piece& piece, int64_t begin) {
+  const int64_t chunk = begin / kChunkBytes, first = chunk * kChunkBytes;
+  const int64_t bytes = std::min(kChunkBytes, piece.bytes() - first);
+  if (chunk_.piece != &piece || chunk_.index != chunk) {
+    chunk_.piece = nullptr;
+    const SafetensorsFile& file = shard(piece.file());
+    const SafetensorsEntry& entry = file.find(piece.tensor());
+    ENSURE_INTACT(entry.end - entry.begin == piece.bytes(), file.path(), ": tensor \"", piece.tensor(), "\" has ",
+                  entry.end - entry.begin, " bytes, the manifest says ", piece.bytes());
+    chunk_.bytes.resize(kChunkBytes);
+    file.read(entry, first, bytes, chunk_.bytes.data());
+    const std::string& expected = piece.chunk_xxh3().empty() ? piece.xxh3() : piece.chunk_xxh3(static_cast<int>(chunk));
+    ENSURE_INTACT(hex16(xxh3({chunk_.bytes.data(), static_cast<size_t>(bytes)})) == expected, file.path(),
+                  ": tensor \"", piece.tensor(), "\" does not match its checksum; the file is damaged");
+    chunk_.piece = &piece, chunk_.index = chunk;
+  }
+  return {chunk_.bytes.data() + (begin - first), static_cast<size_t>(first + bytes - begin)};
 }
 
 void CheckpointReader::read(const ParameterRecord& record, Piece::Kind kind, int64_t begin, int64_t end,
                             Tensor elements) {
   const auto pieces = pieces_.find({record.name, kind});
   ENSURE(pieces != pieces_.end(), folder_, ": holds no ", kind_name(kind), " of ", record.name);
-  std::vector<Run> wanted = runs(record.global_shape, record.boxes, begin, end), found;
-  std::sort(wanted.begin(), wanted.end(), [](const Run& a, const Run& b) { return a.global < b.global; });
+  std::vector<Run> wanted = runs_of(record.global_shape, record.boxes, begin, end), found;
+  std::ranges::sort(wanted, {}, &Run::global);
   for (const Piece* piece : pieces->second) {
     const bool same_shape = std::equal(piece->global_shape().begin(), piece->global_shape().end(),
                                        record.global_shape.begin(), record.global_shape.end());
@@ -133,32 +103,33 @@ std::vector<CheckpointReader::Overlap> CheckpointReader::overlaps(const std::vec
 
 void CheckpointReader::read_piece(const Piece& piece, const ParameterRecord& record, const std::vector<Run>& wanted,
                                   Tensor elements, std::vector<Run>& found) {
-  const std::vector<Run> stored =
-      runs(record.global_shape, boxes_of(piece), piece.flat_begin(), piece.flat_begin() + piece.flat_count());
+  const std::vector<Run> stored = runs_of(record.global_shape, piece);
   const std::vector<Overlap> parts = overlaps(stored, wanted);
   if (parts.empty()) return;
-  const SafetensorsFile& file = shard(piece.file());
-  VerifiedBytes bytes(file.bytes(file.find(piece.tensor())), piece, file.path());
   const int64_t element_bytes = piece.dtype() == Piece::F64 ? 8 : 4;
   for (const auto& [part, stored_at] : parts) {
-    copy_elements(bytes.at(stored_at * element_bytes, part.count * element_bytes), piece.dtype(), part.count,
-                  elements.rows(part.at, part.count));
+    for (int64_t done = 0; done < part.count;) {
+      const std::string_view bytes = verified_bytes(piece, (stored_at + done) * element_bytes);
+      const int64_t count = std::min(part.count - done, static_cast<int64_t>(bytes.size()) / element_bytes);
+      copy_elements(bytes.data(), piece.dtype(), count, elements.rows(part.at + done, count));
+      done += count;
+    }
     found.push_back(part);
   }
 }
 
 void CheckpointReader::check_complete(const std::string& name, const std::vector<Run>& wanted,
                                       std::vector<Run>& found) const {
-  std::sort(found.begin(), found.end(), [](const Run& a, const Run& b) { return a.global < b.global; });
+  std::ranges::sort(found, {}, &Run::global);
   auto part = found.begin();
   for (const Run& want : wanted) {
     int64_t covered = want.global;
     for (; part != found.end() && part->global < want.end(); ++part) {
-      ENSURE(part->global >= covered, folder_, ": ", name, ": its pieces overlap at element ", part->global);
-      ENSURE(part->global == covered, folder_, ": ", name, ": its pieces lack element ", covered);
+      ENSURE_INTACT(part->global >= covered, folder_, ": ", name, ": its pieces overlap at element ", part->global);
+      ENSURE_INTACT(part->global == covered, folder_, ": ", name, ": its pieces lack element ", covered);
       covered = part->end();
     }
-    ENSURE(covered == want.end(), folder_, ": ", name, ": its pieces lack element ", covered);
+    ENSURE_INTACT(covered == want.end(), folder_, ": ", name, ": its pieces lack element ", covered);
   }
 }
 
@@ -167,14 +138,6 @@ void CheckpointReader::check_parameters(const std::vector<ParameterRecord>& reco
   for (const ParameterRecord& record : records) names.insert(record.name);
   for (const auto& [piece, parts] : pieces_) {
     ENSURE(names.count(piece.first), folder_, ": holds ", piece.first, ", which this model lacks");
-  }
-}
-
-void CheckpointReader::verify_shards() {
-  for (const ShardFile& entry : manifest_.shards()) {
-    const MappedFile file(folder_ + "/" + entry.file());
-    ENSURE(hex16(xxh3(file.bytes())) == entry.xxh3(), file.path(),
-           ": does not match its checksum; the file is damaged");
   }
 }
 

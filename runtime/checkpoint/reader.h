@@ -3,15 +3,18 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "configs/manifest.pb.h"
 #include "parallel/parameter_record.h"
 #include "runtime/checkpoint/safetensors.h"
+#include "runtime/checkpoint/stored_tensors.h"
 
 namespace sluice {
 
-/// Reads a checkpoint folder, whatever layout wrote it. Bytes are verified by checksum as they are read.
+/// Reads a checkpoint folder, whatever layout wrote it. Bytes are verified by checksum as they are read, a chunk at a
+/// time. What is not as it was written throws Error of Fault::kDamage.
 class CheckpointReader {
  public:
   /// Opens folder/manifest.textproto and verifies it. Throws Error naming the file and what is wrong.
@@ -36,26 +39,18 @@ class CheckpointReader {
   /// saved.
   void check_parameters(const std::vector<ParameterRecord>& records) const;
 
-  /// Compares every shard with its checksum. Throws Error naming the first that differs.
-  void verify_shards();
-
  private:
-  /// Elements that lie together in the whole parameter, and where they lie in a part of it.
-  struct Run {
-    int64_t global, count, at;
-    int64_t end() const { return global + count; }
-  };
   /// What is stored of a run that is wanted, and where.
   struct Overlap {
     Run wanted;
     int64_t stored_at;
   };
-  /// Of elements [begin, end) of the boxes, back to back.
-  static std::vector<Run> runs(const std::vector<int64_t>& shape, const std::vector<Box>& boxes, int64_t begin,
-                               int64_t end);
   /// `wanted` is ascending.
   static std::vector<Overlap> overlaps(const std::vector<Run>& stored, const std::vector<Run>& wanted);
+  /// Throws Error unless it is one of the manifest's and its header is as it was written.
   const SafetensorsFile& shard(const std::string& file);
+  /// A piece's bytes from `begin` on to the end of their chunk, as they were written; until the next call.
+  std::string_view verified_bytes(const Piece& piece, int64_t begin);
   /// Copies what a piece has of `wanted`, ascending runs of `elements`, and adds what it was to `found`.
   void read_piece(const Piece& piece, const ParameterRecord& record, const std::vector<Run>& wanted, Tensor elements,
                   std::vector<Run>& found);
@@ -64,8 +59,13 @@ class CheckpointReader {
 
   std::string folder_;
   Manifest manifest_;
-  std::map<std::pair<std::string, Piece::Kind>, std::vector<const Piece*>> pieces_;
+  PieceMap pieces_;
   std::map<std::string, std::unique_ptr<SafetensorsFile>> shards_;
+  struct {
+    const Piece* piece = nullptr;
+    int64_t index = 0;
+    std::vector<char> bytes;
+  } chunk_;  // the last that was read
 };
 
 }  // namespace sluice

@@ -13,15 +13,20 @@ namespace sluice {
 namespace {
 
 constexpr uint64_t kLargestHeader = 100'000'000;
-constexpr size_t kLengthBytes = 8;
+constexpr int64_t kLengthBytes = 8;
 
-uint64_t header_length(std::string_view bytes, const std::string& path) {
-  ENSURE(bytes.size() >= kLengthBytes, path, ": not a safetensors file, it has ", bytes.size(), " bytes");
+/// The header with its length in front.
+std::string read_header(const InputFile& file) {
+  ENSURE_INTACT(file.size() >= kLengthBytes, file.path(), ": not a safetensors file, it has ", file.size(), " bytes");
+  std::string header(kLengthBytes, '\0');
+  file.read(0, kLengthBytes, header.data());
   uint64_t length = 0;
-  for (size_t i = kLengthBytes; i-- > 0;) length = length << 8 | static_cast<unsigned char>(bytes[i]);
-  ENSURE(length <= kLargestHeader && length <= bytes.size() - kLengthBytes, path, ": header length ", length,
-         " does not fit a file of ", bytes.size(), " bytes");
-  return length;
+  for (size_t i = kLengthBytes; i-- > 0;) length = length << 8 | static_cast<unsigned char>(header[i]);
+  ENSURE_INTACT(length <= kLargestHeader && length <= static_cast<uint64_t>(file.size() - kLengthBytes), file.path(),
+                ": header length ", length, " does not fit a file of ", file.size(), " bytes");
+  header.resize(kLengthBytes + length);
+  file.read(kLengthBytes, static_cast<int64_t>(length), header.data() + kLengthBytes);
+  return header;
 }
 
 /// shape[0] * shape[1] * ... * element bytes; -1 when it is not representable.
@@ -34,18 +39,18 @@ int64_t tensor_bytes(const std::vector<int64_t>& shape, int64_t element_bytes) {
 }
 
 int64_t whole_number(const nlohmann::json& value, const std::string& where) {
-  ENSURE(value.is_number_unsigned() && value.get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX), where,
-         ": expected a whole number, got ", value.dump());
+  ENSURE_INTACT(value.is_number_unsigned() && value.get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX), where,
+                ": expected a whole number, got ", value.dump());
   return value.get<int64_t>();
 }
 
 SafetensorsEntry parse_entry(const std::string& path, const std::string& name, const nlohmann::json& json) {
   const std::string where = path + ": tensor \"" + name + "\"";
-  ENSURE(json.is_object() && json.contains("dtype") && json.contains("shape") && json.contains("data_offsets"), where,
-         ": expected dtype, shape and data_offsets");
-  ENSURE(json["dtype"].is_string() && json["shape"].is_array(), where, ": dtype or shape has the wrong type");
+  ENSURE_INTACT(json.is_object() && json.contains("dtype") && json.contains("shape") && json.contains("data_offsets"),
+                where, ": expected dtype, shape and data_offsets");
+  ENSURE_INTACT(json["dtype"].is_string() && json["shape"].is_array(), where, ": dtype or shape has the wrong type");
   const nlohmann::json& offsets = json["data_offsets"];
-  ENSURE(offsets.is_array() && offsets.size() == 2, where, ": data_offsets must be two numbers");
+  ENSURE_INTACT(offsets.is_array() && offsets.size() == 2, where, ": data_offsets must be two numbers");
   SafetensorsEntry entry;
   entry.name = name;
   entry.dtype = json["dtype"].get<std::string>();
@@ -53,25 +58,24 @@ SafetensorsEntry parse_entry(const std::string& path, const std::string& name, c
   entry.begin = whole_number(offsets[0], where + ": data_offsets");
   entry.end = whole_number(offsets[1], where + ": data_offsets");
   const int64_t element_bytes = safetensors_element_bytes(entry.dtype);
-  ENSURE(element_bytes > 0, where, ": unknown dtype ", entry.dtype);
+  ENSURE_INTACT(element_bytes > 0, where, ": unknown dtype ", entry.dtype);
   const int64_t bytes = tensor_bytes(entry.shape, element_bytes);
-  ENSURE(bytes >= 0 && entry.end >= entry.begin && entry.end - entry.begin == bytes, where, ": data_offsets [",
-         entry.begin, ", ", entry.end, ") do not hold its shape, which needs ", bytes, " bytes");
+  ENSURE_INTACT(bytes >= 0 && entry.end >= entry.begin && entry.end - entry.begin == bytes, where, ": data_offsets [",
+                entry.begin, ", ", entry.end, ") do not hold its shape, which needs ", bytes, " bytes");
   return entry;
 }
 
 /// The tensors must fill the data without holes or overlaps.
-void check_coverage(std::vector<SafetensorsEntry> entries, uint64_t data_bytes, const std::string& path) {
+void check_coverage(std::vector<SafetensorsEntry> entries, int64_t data_bytes, const std::string& path) {
   std::sort(entries.begin(), entries.end(), [](const SafetensorsEntry& a, const SafetensorsEntry& b) {
     return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
   });
   int64_t at = 0;
   for (const SafetensorsEntry& entry : entries) {
-    ENSURE(entry.begin == at, path, ": tensor \"", entry.name, "\" begins at ", entry.begin, ", expected ", at);
+    ENSURE_INTACT(entry.begin == at, path, ": tensor \"", entry.name, "\" begins at ", entry.begin, ", expected ", at);
     at = entry.end;
   }
-  ENSURE(static_cast<uint64_t>(at) == data_bytes, path, ": the tensors end at ", at, ", the file holds ", data_bytes,
-         " bytes of data");
+  ENSURE_INTACT(at == data_bytes, path, ": the tensors end at ", at, ", the file holds ", data_bytes, " bytes of data");
 }
 
 }  // namespace
@@ -87,66 +91,75 @@ int64_t safetensors_element_bytes(std::string_view dtype) {
 }
 
 SafetensorsFile::SafetensorsFile(const std::string& path) : file_(path) {
-  const std::string_view bytes = file_.bytes();
-  const uint64_t length = header_length(bytes, path);
-  data_begin_ = kLengthBytes + length;
-  const nlohmann::json header = nlohmann::json::parse(bytes.substr(kLengthBytes, length), depth_limit(path), false);
-  ENSURE(header.is_object(), path, ": the header is not a JSON object");
+  const std::string bytes = read_header(file_);
+  header_xxh3_ = sluice::xxh3(bytes);
+  data_begin_ = static_cast<int64_t>(bytes.size());
+  const nlohmann::json header =
+      nlohmann::json::parse(std::string_view(bytes).substr(kLengthBytes), depth_limit(path), false);
+  ENSURE_INTACT(header.is_object(), path, ": the header is not a JSON object");
   for (const auto& [name, value] : header.items()) {
     if (name == "__metadata__") {
-      ENSURE(value.is_object(), path, ": __metadata__ is not an object");
+      ENSURE_INTACT(value.is_object(), path, ": __metadata__ is not an object");
       for (const auto& [key, text] : value.items()) {
-        ENSURE(text.is_string(), path, ": __metadata__ \"", key, "\" is not a string");
+        ENSURE_INTACT(text.is_string(), path, ": __metadata__ \"", key, "\" is not a string");
         metadata_[key] = text.get<std::string>();
       }
     } else {
       entries_.push_back(parse_entry(path, name, value));
     }
   }
-  check_coverage(entries_, bytes.size() - data_begin_, path);
+  check_coverage(entries_, file_.size() - data_begin_, path);
 }
 
 const SafetensorsEntry& SafetensorsFile::find(const std::string& name) const {
   const auto at = std::lower_bound(entries_.begin(), entries_.end(), name,
                                    [](const SafetensorsEntry& entry, const std::string& n) { return entry.name < n; });
-  ENSURE(at != entries_.end() && at->name == name, path(), ": there is no tensor \"", name, "\"");
+  ENSURE_INTACT(at != entries_.end() && at->name == name, path(), ": there is no tensor \"", name, "\"");
   return *at;
 }
 
-std::string_view SafetensorsFile::bytes(const SafetensorsEntry& entry) const {
-  return file_.bytes().substr(data_begin_ + static_cast<size_t>(entry.begin),
-                              static_cast<size_t>(entry.end - entry.begin));
+void SafetensorsFile::read(const SafetensorsEntry& entry, int64_t begin, int64_t count, void* out) const {
+  INVARIANT(begin >= 0 && count >= 0 && count <= entry.end - entry.begin - begin, path(), ": tensor ", entry.name,
+            " has no bytes [", begin, ", +", count, ")");
+  file_.read(data_begin_ + entry.begin + begin, count, out);
 }
 
-SafetensorsWriter::SafetensorsWriter(const std::string& path, std::vector<SafetensorsEntry> entries)
-    : file_(path), entries_(std::move(entries)) {
+std::string lay_out_safetensors(std::vector<SafetensorsEntry>& entries) {
   nlohmann::ordered_json header;
   header["__metadata__"] = {{"format", "pt"}};
-  for (SafetensorsEntry& entry : entries_) {
+  int64_t end = 0;
+  for (SafetensorsEntry& entry : entries) {
     const int64_t bytes = tensor_bytes(entry.shape, safetensors_element_bytes(entry.dtype));
-    INVARIANT(bytes >= 0, path, ": tensor ", entry.name, " has dtype ", entry.dtype, " or a shape that is too large");
-    entry.begin = expected_;
-    entry.end = expected_ += bytes;
+    INVARIANT(bytes >= 0, "tensor ", entry.name, " has dtype ", entry.dtype, " or a shape that is too large");
+    entry.begin = end;
+    entry.end = end += bytes;
     header[entry.name] = {{"dtype", entry.dtype}, {"shape", entry.shape}, {"data_offsets", {entry.begin, entry.end}}};
   }
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');
-  char length[kLengthBytes];
+  std::string length(kLengthBytes, '\0');
   for (size_t i = 0; i < kLengthBytes; ++i) length[i] = static_cast<char>(text.size() >> (8 * i));
-  expected_ += static_cast<int64_t>(kLengthBytes + text.size());
-  write(length, sizeof length);
-  write(text.data(), text.size());
+  return length + text;
+}
+
+SafetensorsWriter::SafetensorsWriter(const std::string& path, std::vector<SafetensorsEntry> entries)
+    : entries_(std::move(entries)) {
+  const std::string header = lay_out_safetensors(entries_);
+  header_xxh3_ = sluice::xxh3(header);
+  expected_ = static_cast<int64_t>(header.size()) + (entries_.empty() ? 0 : entries_.back().end);
+  file_.emplace(path, expected_);
+  write(header.data(), header.size());
 }
 
 void SafetensorsWriter::write(const void* data, size_t bytes) {
-  file_.write(data, bytes);
+  file_->write(data, bytes);
   hash_.add(data, bytes);
   written_ += static_cast<int64_t>(bytes);
 }
 
 void SafetensorsWriter::commit() {
   INVARIANT(written_ == expected_, "a shard of ", expected_, " bytes was given ", written_);
-  file_.commit();
+  file_->commit();
 }
 
 }  // namespace sluice

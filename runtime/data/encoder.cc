@@ -4,7 +4,8 @@
 #include <utility>
 
 #include "kernels/core/error.h"
-#include "runtime/data/utf8.h"
+#include "runtime/data/nfc.h"
+#include "runtime/files/utf8.h"
 
 namespace sluice {
 namespace {

@@ -7,6 +7,7 @@
 
 #include "kernels/core/error.h"
 #include "runtime/data/indexed_format.h"
+#include "runtime/files/xxh3.h"
 
 namespace sluice {
 namespace {
@@ -116,6 +117,18 @@ int64_t IndexedDataset::document_of(int64_t token) const {
     (document_start(middle) <= token ? low : high) = middle;
   }
   return low;
+}
+
+uint64_t IndexedDataset::fingerprint() const {
+  constexpr size_t kBlock = size_t{16} << 10, kBlocks = 256;
+  const std::string_view index = index_.bytes(), tokens = tokens_file_.bytes();
+  Xxh3 hash;
+  hash.add(index.data(), index.size());
+  const size_t last = tokens.size() - std::min(kBlock, tokens.size());
+  const size_t stride = std::max(kBlock, last / (kBlocks - 1));
+  for (size_t at = 0; at < last; at += stride) hash.add(tokens.data() + at, kBlock);
+  hash.add(tokens.data() + last, tokens.size() - last);
+  return hash.digest();
 }
 
 void IndexedDataset::read(int64_t begin, int64_t count, int64_t vocab_size, int32_t* out) const {

@@ -28,6 +28,10 @@ class IndexedDataset {
   /// The document that token `token` < tokens() belongs to.
   int64_t document_of(int64_t token) const;
 
+  /// XXH3 of the index and of parts of the tokens (256 blocks of 16 KiB from the first to the last), which tells the
+  /// set from others.
+  uint64_t fingerprint() const;
+
   /// Copies tokens [begin, begin + count) to `out`. Throws Error naming file, document, position and id when an id is
   /// not below `vocab_size`.
   void read(int64_t begin, int64_t count, int64_t vocab_size, int32_t* out) const;

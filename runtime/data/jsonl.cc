@@ -2,8 +2,8 @@
 
 #include "kernels/core/error.h"
 #include "runtime/data/corpus.h"
-#include "runtime/data/utf8.h"
 #include "runtime/files/json_depth.h"
+#include "runtime/files/utf8.h"
 
 namespace sluice {
 namespace {

@@ -4,7 +4,7 @@
 #include "runtime/data/corpus.h"
 #include "runtime/data/ordered_pipeline.h"
 #include "runtime/data/split_pattern.h"
-#include "runtime/data/utf8.h"
+#include "runtime/files/utf8.h"
 
 namespace sluice {
 namespace {

@@ -18,14 +18,22 @@ AppendFile::AppendFile(std::string path)
 AppendFile::~AppendFile() { ::close(file_); }
 
 void AppendFile::append(std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(file_, bytes.data(), bytes.size());
+  waiting_.append(bytes);
+  while (!waiting_.empty()) {
+    const ssize_t written = ::write(file_, waiting_.data(), waiting_.size());
     if (written < 0 && errno == EINTR) continue;
     ENSURE(written > 0, path_, ": cannot write: ", std::strerror(errno));
-    bytes.remove_prefix(static_cast<size_t>(written));
+    waiting_.erase(0, static_cast<size_t>(written));
   }
 }
 
-void AppendFile::sync() { ENSURE(::fdatasync(file_) == 0, path_, ": cannot write: ", std::strerror(errno)); }
+void AppendFile::sync() {
+  append("");
+  sync_appended();
+}
+
+void AppendFile::sync_appended() const {
+  ENSURE(::fdatasync(file_) == 0, path_, ": cannot write: ", std::strerror(errno));
+}
 
 }  // namespace sluice

@@ -33,6 +33,8 @@ class EventWriter {
   void histogram(int64_t step, const ScoreHistogram& scores);
   /// A text (Markdown) for the Text tab.
   void text(int64_t step, const std::string& tag, const std::string& markdown);
+  /// Writes what could not be written before.
+  void flush() { file_.append(""); }
 
  private:
   void write(tensorboard::Event& event, int64_t step);

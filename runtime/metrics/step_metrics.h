@@ -41,7 +41,7 @@ struct StepMetrics {
   std::optional<double> z_loss;        ///< mean over layers, without coefficient
   double grad_norm = 0;                ///< global, before clipping
   double lr = 0;
-  bool skipped = false;  ///< nothing was updated, since grad_norm is not finite
+  bool skipped = false;  ///< nothing was updated, since loss or grad_norm is not finite or above its limit
   double step_ms = 0;
   double tokens_per_s = 0;                  ///< over all ranks
   std::optional<double> mfu;                ///< model FLOPs over peak; see train_flops_per_token for what is counted

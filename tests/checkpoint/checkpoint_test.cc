@@ -5,26 +5,15 @@
 #include "runtime/checkpoint/manifest.h"
 #include "runtime/checkpoint/reader.h"
 #include "runtime/checkpoint/shard_writer.h"
+#include "runtime/checkpoint/verify.h"
+#include "tests/checkpoint/records.h"
+#include "tests/checkpoint/write_shard.h"
 #include "tests/temp_folder.h"
 
 namespace sluice {
 namespace {
 
 using testing::HasSubstr;
-
-Tensor view(std::vector<float>& values) {
-  return {values.data(), DType::kF32, Device::kCpu, {static_cast<int64_t>(values.size())}};
-}
-
-ParameterRecord record(const std::string& name, const std::vector<int64_t>& shape, int64_t flat_begin) {
-  ParameterRecord r;
-  r.name = name;
-  r.global_shape = shape;
-  r.boxes = {{std::vector<int64_t>(shape.size(), 0), shape}};
-  r.count = r.global_count();
-  r.flat_begin = flat_begin;
-  return r;
-}
 
 /// Three small parameters and what a run holds of them.
 struct Model {
@@ -76,7 +65,7 @@ void expect_equal(const std::string& folder, Model& model) {
     }
     EXPECT_EQ(got[15], -1) << "padding was written";
   }
-  reader.verify_shards();
+  EXPECT_THAT(verify_checkpoint(folder, [&](const Manifest&) { return model.records; }).problems, testing::IsEmpty());
 }
 
 TEST(Checkpoint, IsReadBackWhateverNumberOfRanksWroteIt) {
@@ -184,66 +173,6 @@ TEST(Checkpoint, GapsAndOverlapsOfWhatIsReadAreRefused) {
   EXPECT_THAT(error_of([&] { read(cut / "", 13, 15); }), HasSubstr("a.weight: its pieces lack element 14"));
 }
 
-/// A parameter of more than two chunks, as one rank writes it.
-class LargeParameter : public testing::Test {
- protected:
-  static constexpr int64_t kChunk = kChunkBytes / 4, kCount = 2 * kChunk + 1000;
-
-  LargeParameter() {
-    std::iota(values_.begin(), values_.end(), 0.0f);
-    const Tensor all = view(values_);
-    manifest_ = write_shard(folder_ / "", 0, 1, {{&record_, 0, kCount, all, all, all}});
-    write_manifest(folder_ / "", manifest_);
-  }
-  /// Changes a bit of an element of the weights, which come first.
-  void damage(int64_t element) {
-    std::string bytes = folder_.read(kShard);
-    uint64_t header = 0;
-    std::memcpy(&header, bytes.data(), sizeof header);
-    bytes[8 + header + static_cast<size_t>(4 * element)] ^= 1;
-    folder_.write(kShard, bytes);
-  }
-  void read(int64_t begin, int64_t end) {
-    std::vector<float> got(static_cast<size_t>(end - begin));
-    CheckpointReader(folder_ / "").read(record_, Piece::MASTER, begin, end, view(got));
-    EXPECT_TRUE(std::equal(got.begin(), got.end(), values_.begin() + begin));
-  }
-
-  static constexpr const char* kShard = "shard-00000-of-00001.safetensors";
-  const TempFolder folder_;
-  const ParameterRecord record_ = record("large.weight", {2, kCount / 2}, 0);
-  std::vector<float> values_ = std::vector<float>(kCount);
-  Manifest manifest_;
-};
-
-TEST_F(LargeParameter, DamageIsSeenInTheChunksThatAreReadAndInNoOthers) {
-  EXPECT_EQ(manifest_.pieces(0).chunk_xxh3_size(), 3);
-  damage(kChunk + 5);
-  read(0, kChunk);
-  read(2 * kChunk, kCount);
-  for (const auto& [begin, end] :
-       {std::pair{kChunk - 1, kChunk + 1}, {2 * kChunk - 1, 2 * kChunk}, {int64_t{0}, kCount}}) {
-    EXPECT_THAT(error_of([&, begin = begin, end = end] { read(begin, end); }),
-                HasSubstr("does not match its checksum; the file is damaged"));
-  }
-  damage(kChunk + 5);
-  read(0, kCount);
-}
-
-TEST_F(LargeParameter, WithoutChecksumsOfItsChunksIsVerifiedAsAWhole) {
-  for (Piece& piece : *manifest_.mutable_pieces()) piece.clear_chunk_xxh3();
-  write_manifest(folder_ / "", manifest_);
-  read(5, kChunk);
-  damage(kCount - 1);
-  EXPECT_THAT(error_of([&] { read(5, kChunk); }), HasSubstr("does not match its checksum"));
-}
-
-TEST_F(LargeParameter, OfAnotherNumberOfChunksIsRefused) {
-  manifest_.mutable_pieces(0)->add_chunk_xxh3("0");
-  write_manifest(folder_ / "", manifest_);
-  EXPECT_THAT(error_of([&] { read(0, 1); }), HasSubstr("has 4 chunk_xxh3, expected 3"));
-}
-
 TEST(Checkpoint, MomentsRememberTheStepsUnlessTheManifestSaysMore) {
   const TempFolder folder;
   Manifest manifest;
@@ -254,6 +183,20 @@ TEST(Checkpoint, MomentsRememberTheStepsUnlessTheManifestSaysMore) {
   manifest.set_moment_updates(6);
   write_manifest(folder / "", manifest);
   EXPECT_THAT(error_of([&] { read_manifest(folder / ""); }), HasSubstr("step=7 and moment_updates=6"));
+}
+
+TEST(Checkpoint, AShardThatIsAFolderIsDamage) {
+  const TempFolder folder;
+  Model model;
+  write_checkpoint(folder / "", model, 1);
+  std::filesystem::remove(folder / "shard-00000-of-00001.safetensors");
+  std::filesystem::create_directory(folder / "shard-00000-of-00001.safetensors");
+  try {
+    read_manifest(folder / "");
+    ADD_FAILURE() << "it was read";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), Fault::kDamage) << error.what();
+  }
 }
 
 TEST(Checkpoint, F32IsReadIntoF64) {
@@ -302,21 +245,66 @@ TEST(Checkpoint, PiecesOfNoParameterAreRefused) {
               HasSubstr("holds norm.weight, which this model lacks"));
 }
 
-TEST(Checkpoint, OneChangedByteAnywhereIsDetected) {
+/// Reads all there is, as a run that goes on does.
+void read_all(const std::string& folder, const Model& model) {
+  CheckpointReader reader(folder);
+  std::vector<float> got(48);
+  for (const Piece::Kind kind : {Piece::MASTER, Piece::M, Piece::V}) {
+    for (const ParameterRecord& r : model.records) reader.read(r, kind, view(got));
+  }
+}
+
+TEST(Checkpoint, OneChangedByteAnywhereIsDetectedWhenItIsRead) {
   const TempFolder folder;
   Model model;
   write_checkpoint(folder / "", model, 1);
   for (const char* name : {"manifest.textproto", "shard-00000-of-00001.safetensors"}) {
     const std::string good = folder.read(name);
+    std::fstream file(folder / name, std::ios::in | std::ios::out | std::ios::binary);
+    const auto put = [&](size_t i, char byte) {
+      file.seekp(static_cast<std::streamoff>(i));
+      file.put(byte).flush();
+    };
     for (size_t i = 0; i < good.size(); ++i) {
-      std::string bad = good;
-      bad[i] = static_cast<char>(bad[i] ^ 1);
-      folder.write(name, bad);
-      EXPECT_THROW(expect_equal(folder / "", model), Error) << name << " byte " << i;
+      put(i, static_cast<char>(good[i] ^ 1));
+      EXPECT_THROW(read_all(folder / "", model), Error) << name << " byte " << i;
+      put(i, good[i]);
     }
-    folder.write(name, good);
   }
-  expect_equal(folder / "", model);
+  read_all(folder / "", model);
+}
+
+TEST(ShardWriter, HasTheChecksumsThatReadingPartsNeeds) {
+  const TempFolder folder;
+  std::vector<ParameterRecord> records(3);
+  const std::vector<std::vector<int64_t>> shapes = {{3}, {5, 131072}, {kChunkBytes / 4}};
+  int64_t total = 0;
+  for (size_t i = 0; i < 3; ++i) {
+    records[i].name = concat("p", i);
+    records[i].global_shape = shapes[i];
+    records[i].boxes = {{std::vector<int64_t>(shapes[i].size(), 0), shapes[i]}};
+    total += records[i].count = records[i].global_count();
+  }
+  std::vector<float> values(static_cast<size_t>(total));
+  std::iota(values.begin(), values.end(), 0.5f);
+  ShardWriter shard(folder / "", shard_file_name(0, 1), weight_pieces(records, DType::kF32));
+  const char* bytes = reinterpret_cast<const char*>(values.data());
+  const size_t all = values.size() * sizeof(float), portion = 100'003;
+  for (size_t at = 0; at < all; at += portion) shard.write(bytes + at, std::min(portion, all - at));
+  Manifest manifest = shard.finish();
+  EXPECT_EQ(manifest.pieces(0).chunk_xxh3_size(), 0);
+  EXPECT_EQ(manifest.pieces(1).chunk_xxh3_size(), 3);
+  EXPECT_EQ(manifest.pieces(2).chunk_xxh3_size(), 0) << "one chunk is all of it";
+  EXPECT_EQ(manifest.pieces(2).xxh3(), hex16(xxh3({bytes + all - kChunkBytes, kChunkBytes})));
+  write_manifest(folder / "", manifest);
+  EXPECT_THAT(verify_checkpoint(folder / "", [&](const Manifest&) { return records; }).problems, testing::IsEmpty());
+  CheckpointReader reader(folder / "");
+  for (int64_t i = 0, at = 0; i < 3; at += records[static_cast<size_t>(i++)].count) {
+    const ParameterRecord& r = records[static_cast<size_t>(i)];
+    std::vector<float> got(static_cast<size_t>(r.count - 1));
+    reader.read(r, Piece::MASTER, 1, r.count, {got.data(), DType::kF32, Device::kCpu, {r.count - 1}});
+    EXPECT_TRUE(std::equal(got.begin(), got.end(), values.begin() + at + 1));
+  }
 }
 
 }  // namespace

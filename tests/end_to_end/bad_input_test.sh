@@ -29,6 +29,10 @@ refused 'unknown command "trian"; did you mean "train"\? \(commands: train, eval
 refused 'unknown command "plan" \(commands: train, eval, ' "$SLUICE" plan
 refused 'unknown command "biuld"; did you mean "build"\?' "$SLUICE" data biuld
 
+echo 'step,loss' > curve.csv
+refused 'curve.csv:1: no column lm_loss' "$SLUICE" spikes curve.csv
+refused 'stability.noise_window=5 must be between 30 and 100000 values' "$SLUICE" spikes curve.csv --set stability.noise_window=5
+
 refused 'nowhere' $(train) --set data.train[0].prefix=nowhere
 cp data.bin cut.bin; cp data.meta.json cut.meta.json; head -c 100 data.idx > cut.idx
 refused 'cut.idx' $(train) --set data.train[0].prefix=cut
@@ -74,11 +78,13 @@ refused 'lie.meta.json: bytes: 0, but' "$SLUICE" eval --checkpoint $step --data 
 refused 'lie.meta.json: bytes: 0, but' $(train) --set data.eval[0].prefix=lie
 rm -rf run
 refused 'wild.bin: .*65535 is not in the vocabulary' mpirun -np 2 "$SLUICE" eval --checkpoint $step --data data.heldout wild
-for change in 'model.rope_theta: 10000 -> 20000' 'training.seed: 1 -> 7' 'data.train[0].prefix: "data" -> "wild"'; do
+for change in 'model.rope_theta: 10000 -> 20000' 'training.seed: 1 -> 7'; do
   set=$(echo "$change" | sed -E 's/: .* -> /=/')
   refused "step_00000004 is of another run; choose another folder, .*modified: $(printf %s "$change" | sed 's/[][]/\\&/g')" \
     "$SLUICE" train --config config.textproto --run good --set training.steps=8 --set "$set"
 done
+refused 'data.train\[0\].prefix=wild holds [0-9]+ documents of .*, but .*step_00000004 was trained with [0-9]+ documents' \
+  "$SLUICE" train --config config.textproto --run good --set training.steps=8 --set data.train[0].prefix=wild
 cp -r good early; rm -r early/checkpoints
 refused 'early/config.textproto is of another run; .*modified: training.seed: 1 -> 7' "$SLUICE" train --config config.textproto --run early --set training.seed=7
 cp -r good good2

@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
 # A job that is killed at random instants, SLUICE_KILLS of them (6), and started again each time ends like one that was
-# not, to the last bit of its losses and of its last checkpoint. SLUICE_SEED chooses other instants.
+# not, to the last bit of its losses and of its last checkpoint. SLUICE_SEED chooses other instants than those of the day.
+# Every other kill waits for a checkpoint that is being written; more follow until one has met such a checkpoint and a
+# session resumed.
 set -euo pipefail
 source "$SOURCE/tests/end_to_end/common.sh"
 make_data
 kills=${SLUICE_KILLS:-6}
-RANDOM=${SLUICE_SEED:-1}
+RANDOM=${SLUICE_SEED:=$(date +%-j)}
+echo "SLUICE_SEED=$SLUICE_SEED"
 steps=60 last=checkpoints/step_00000060
-train=("$SLUICE" train --config config.textproto --set training.steps=$steps --set checkpoint.every=3 --set data.eval_every=7)
+# Shards are of several blocks.
+train=("$SLUICE" train --config config.textproto --set model.moe.moe_intermediate_size=512 --set training.steps=$steps --set checkpoint.every=3 --set data.eval_every=7)
 train2=(mpirun -np 2 "${train[@]}" --set training.micro_batch_size=2)
 says() { grep -qE -e "$2" "$1" || { cat "$1"; fail "$1 does not say $2"; }; }
 evaluations() { grep -oE '"step":[0-9]+,|"eval_loss.own":[0-9.]+' "$1/metrics.jsonl"; }
@@ -31,11 +35,13 @@ each_step_once straight $steps
 # killed RUN: whether a session was killed, at an instant within the time that one took; it may end before.
 killed() {
   local job pids began instant i
+  touch session
   began=$(now_ms)
   instant=$((began + RANDOM % took))
   "${train2[@]}" --run "$1" > job.log 2>&1 &
   job=$!
   while [ "$(now_ms)" -lt $instant ] && kill -0 $job 2> /dev/null; do sleep 0.01; done
+  [ $((kills_done % 2)) -eq 0 ] || while ! writing "$1" && kill -0 $job 2> /dev/null; do :; done
   # Both, and not before they are the program: Open MPI's launcher does not expect that.
   while pids=$(pgrep -P $job -x sluice) || kill -0 $job 2> /dev/null; do
     [ "$(wc -w <<< "$pids")" -lt 2 ] || break
@@ -54,10 +60,21 @@ killed() {
   fi
   ! grep -aE 'error:|signal (6|11)' job.log || fail "$1 ended by itself"
 }
-kills_done=0 runs=1
-while [ $kills_done -lt "$kills" ]; do
+# writing RUN: whether the last session has begun a checkpoint that has no manifest.
+writing() {
+  local folder
+  for folder in "$1"/checkpoints/step_*; do
+    [ ! "$folder" -nt session ] || [ -e "$folder/manifest.textproto" ] || return 0
+  done
+  return 1
+}
+kills_done=0 in_flight=0 runs=1
+resumed() { cat killed*/audit.jsonl 2> /dev/null | grep '"event":"resume"'; }
+while [ $kills_done -lt "$kills" ] ||
+  { [ $kills_done -lt $((kills + 20)) ] && { [ $in_flight -eq 0 ] || ! resumed > /dev/null; }; }; do
   if killed killed$runs; then
     kills_done=$((kills_done + 1))
+    ! writing killed$runs || in_flight=$((in_flight + 1))
   else
     same_end killed$runs
     runs=$((runs + 1))
@@ -67,8 +84,10 @@ done
 same_end killed$runs
 cat killed*/audit.jsonl > audits.jsonl
 ! grep -vE '"event":"(resume|restart)"' audits.jsonl || fail "something else happened"
-resumed=$(grep -c '"event":"resume"' audits.jsonl) || fail "no session went on from a checkpoint"
-echo "$kills_done kills in $runs run(s), $resumed sessions went on from a checkpoint"
+[ $in_flight -gt 0 ] || fail "no kill while a checkpoint was written"
+resumed > /dev/null || fail "no session went on from a checkpoint"
+echo "$kills_done kills in $runs run(s), $in_flight of them while a checkpoint was written;" \
+  "$(resumed | wc -l) sessions went on from a checkpoint"
 
 # A run that is complete is left alone.
 sums() { find straight -type f -print0 | sort -z | xargs -0 sha256sum; }

@@ -60,11 +60,18 @@ timeout 20 "$SLUICE" eval --checkpoint $step --data data.heldout --length 100000
 # The prompt, something new (a line break may be its beginning), and the line's end.
 grep -q '^namespace' sample.txt && [ "$(wc -c < sample.txt)" -gt 10 ] || fail "generate: $(cat sample.txt)"
 
-for command in "" train verify eval generate data "data tokenizer" "data build" "data info" bench "bench step"; do
+for command in "" train verify eval generate data "data tokenizer" "data build" "data info" spikes bench "bench step"; do
   # shellcheck disable=SC2086
   "$SLUICE" $command --help > help.txt || fail "$command --help"
   grep -q Example help.txt || fail "$command --help has no example"
 done
+
+# The detector of spikes runs over a run's losses.
+"$SLUICE" spikes one/metrics.jsonl --json > spikes.json
+[ "$(cat spikes.json)" = '{"episodes":[]}' ] || fail "spikes: $(cat spikes.json)"
+{ echo step,lm_loss; for ((i = 1; i <= 100; ++i)); do echo "$i,$((i == 80 ? 9 : 3)).$((i * 7 % 10))"; done; } > curve.csv
+"$SLUICE" spikes curve.csv --json | grep -qE '^\{"episodes":\[\{"first_step":80,"last_step":80,"peak_step":80,"peak_loss":9\.0,"baseline_loss":3\.[0-9]+,"score":[0-9.]+\}\]\}$' ||
+  fail "spikes: $("$SLUICE" spikes curve.csv --json)"
 
 # A run's diagnostics cost less than a hundredth of a step, even of one that is logged and has one micro-step.
 "$SLUICE" bench step --config "$SOURCE/configs/quickstart.textproto" --set cpu.threads=1 --set training.global_batch_size=8 \

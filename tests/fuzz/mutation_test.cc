@@ -1,10 +1,13 @@
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <iterator>
 
 #include <gtest/gtest.h>
 
 #include "kernels/core/philox.h"
 #include "tests/fuzz/targets.h"
+#include "tests/source_dir.h"
 
 // What libFuzzer does for long with guidance, for a moment without: the same thousand mutations of good input each
 // time.
@@ -77,8 +80,24 @@ TEST_P(Parser, RefusesDeepNesting) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(, Parser, testing::ValuesIn(fuzz_targets()),
-                         [](const testing::TestParamInfo<FuzzTarget>& info) { return info.param.name; });
+/// Those that libFuzzer is built for, which have its corpus in corpus/TARGET.
+class FuzzedParser : public testing::TestWithParam<FuzzTarget> {};
+
+TEST_P(FuzzedParser, RefusesOrTakesWhatFuzzingFound) {
+  const std::string corpus = source_dir() + "/tests/fuzz/corpus/" + GetParam().name;
+  int64_t files = 0;
+  for (const auto& file : std::filesystem::directory_iterator(corpus)) {
+    std::ifstream stream(file.path(), std::ios::binary);
+    const std::string bytes{std::istreambuf_iterator<char>(stream), {}};
+    EXPECT_TRUE(survives(GetParam(), bytes)) << file.path();
+    ++files;
+  }
+  EXPECT_GT(files, 0) << corpus;
+}
+
+std::string target_name(const testing::TestParamInfo<FuzzTarget>& info) { return info.param.name; }
+INSTANTIATE_TEST_SUITE_P(, FuzzedParser, testing::ValuesIn(file_targets()), target_name);
+INSTANTIATE_TEST_SUITE_P(, Parser, testing::ValuesIn(fuzz_targets()), target_name);
 
 }  // namespace
 }  // namespace sluice

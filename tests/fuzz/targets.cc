@@ -1,22 +1,21 @@
 #include "tests/fuzz/targets.h"
 
+#include <utility>
+
 #include <zlib.h>
 #include <zstd.h>
 
-#include "runtime/checkpoint/manifest.h"
-#include "runtime/checkpoint/reader.h"
-#include "runtime/checkpoint/shard_writer.h"
 #include "runtime/config.h"
+#include "runtime/convert/hugging_face_config.h"
+#include "runtime/convert/hugging_face_folder.h"
 #include "runtime/data/bpe_trainer.h"
 #include "runtime/data/corpus.h"
 #include "runtime/data/data_meta.h"
-#include "runtime/data/indexed_dataset.h"
-#include "runtime/data/indexed_writer.h"
 #include "runtime/data/split_pattern.h"
 #include "runtime/data/tokenizer.h"
 #include "runtime/data/tokenizer_spec.h"
-#include "runtime/files/xxh3.h"
 #include "runtime/metrics/metrics_log.h"
+#include "runtime/stability/curve_file.h"
 #include "runtime/validate.h"
 #include "tests/temp_folder.h"
 
@@ -49,21 +48,6 @@ FuzzTarget config_target() {
 FuzzTarget override_target() {
   return {"Override", "data.train[0]={prefix: \"a\" weight: 3e-1}",
           [](const std::string& bytes) { parse_config(kConfig, "fuzz", {bytes}); }};
-}
-
-FuzzTarget index_target() {
-  const std::string prefix = folder() / "index";
-  IndexedWriter writer(prefix, kVocab);
-  for (int length : {5, 1, 30}) writer.add(std::vector<int32_t>(static_cast<size_t>(length), 7));
-  writer.finish();
-  return {"IndexedDataset", folder().read("index.idx"), [prefix](const std::string& bytes) {
-            folder().write("index.idx", bytes);
-            const IndexedDataset set(prefix);
-            std::vector<int32_t> ids(static_cast<size_t>(set.tokens()));
-            set.read(0, set.tokens(), kVocab, ids.data());
-            for (int64_t d = 0; d < set.documents(); ++d)
-              set.document_of(std::max<int64_t>(0, set.document_start(d) - 1));
-          }};
 }
 
 FuzzTarget meta_target() {
@@ -99,53 +83,31 @@ FuzzTarget tiktoken_target() {
           }};
 }
 
-ParameterRecord make_record() {
-  ParameterRecord r;
-  r.name = "a.weight";
-  r.global_shape = {3, 5};
-  r.boxes = {{{0, 0}, {3, 5}}};
-  r.count = 15;
-  return r;
-}
-
-/// A checkpoint folder of one parameter.
-std::string make_checkpoint(const std::string& name) {
-  const std::string path = folder() / name;
-  std::filesystem::create_directories(path);
-  std::vector<float> values(15, 1.5f);
-  const Tensor flat{values.data(), DType::kF32, Device::kCpu, {15}};
-  const ParameterRecord record = make_record();
-  write_manifest(path, write_shard(path, 0, 1, {{&record, 0, 15, flat, flat, flat}}));
-  return path;
-}
-
-void read_checkpoint(const std::string& path) {
-  CheckpointReader reader(path);
-  std::vector<float> values(15);
-  reader.read(make_record(), Piece::MASTER, {values.data(), DType::kF32, Device::kCpu, {15}});
-  reader.verify_shards();
-}
-
-FuzzTarget safetensors_target() {
-  const std::string path = make_checkpoint("shards") + "/shard-00000-of-00001.safetensors";
-  return {"Safetensors", folder().read("shards/shard-00000-of-00001.safetensors"), [path](const std::string& bytes) {
-            folder().write("shards/shard-00000-of-00001.safetensors", bytes);
-            const SafetensorsFile file(path);
-            size_t sum = 0;
-            for (const SafetensorsEntry& entry : file.entries()) {
-              for (const char byte : file.bytes(entry)) sum += static_cast<unsigned char>(byte);
-            }
-            ENSURE(sum != 1, "the bytes were read");
+FuzzTarget hugging_face_config_target() {
+  TrainConfig config = parse_config(kConfig, "fuzz");
+  config.mutable_model()->mutable_yarn()->set_factor(4);
+  config.mutable_model()->mutable_yarn()->set_original_length(64);
+  return {"HuggingFaceConfig", hugging_face_config(config, HuggingFaceFormat::kQwen3Moe, 256),
+          [](const std::string& bytes) {
+            ImportedConfig imported = parse_hugging_face_config(bytes, "fuzz", HuggingFaceFormat::kQwen3Moe);
+            validate_training(imported.config, 1);
           }};
 }
 
-/// Without the line of its own hash, which is put right: it would refuse nearly everything.
-FuzzTarget manifest_target() {
-  const std::string path = make_checkpoint("manifest");
-  const std::string text = folder().read("manifest/manifest.textproto");
-  return {"Manifest", text.substr(0, text.rfind("manifest_xxh3")), [path](const std::string& bytes) {
-            folder().write("manifest/manifest.textproto", bytes + "manifest_xxh3: \"" + hex16(xxh3(bytes)) + "\"\n");
-            read_checkpoint(path);
+FuzzTarget hugging_face_index_target() {
+  const std::string path = folder() / "hugging_face";
+  std::filesystem::create_directories(path);
+  for (const char* name : {"a", "b"}) {
+    SafetensorsWriter writer(path + "/" + name + ".safetensors", {{name, "F32", {1}, 0, 0}});
+    writer.write("1234", 4);
+    writer.commit();
+  }
+  return {"HuggingFaceIndex", R"({"weight_map": {"a": "a.safetensors", "b": "b.safetensors"}})",
+          [path](const std::string& bytes) {
+            folder().write("hugging_face/model.safetensors.index.json", bytes);
+            const HuggingFaceFolder model(path);
+            float value;
+            if (model.has("b")) model.read("b", 0, 1, &value);
           }};
 }
 
@@ -179,6 +141,14 @@ FuzzTarget metrics_log_target() {
           [](const std::string& bytes) { cut_metrics_log(folder().write("metrics.jsonl", bytes), 3); }};
 }
 
+FuzzTarget curve_target() {
+  return {"Curve", "step,lm_loss\n1,9.5\n4,8.25e0\n", [](const std::string& bytes) {
+            const std::vector<CurvePoint> curve = read_curve(folder().write("curve.csv", bytes));
+            EpisodeFinder finder{StabilityConfig()};
+            for (const CurvePoint& point : curve) finder.see(point);
+          }};
+}
+
 FuzzTarget text_target() {
   return {"Text", "caf\xc3\xa9 na\xc3\xafve \xf0\x9f\x98\x80 \xff\xfe plain", [](const std::string& bytes) {
             static const Tokenizer tokenizer(tokenizer_json_target().seed, "trained");
@@ -189,18 +159,14 @@ FuzzTarget text_target() {
 }  // namespace
 
 std::vector<FuzzTarget> fuzz_targets() {
-  return {config_target(),   override_target(),    index_target(),    meta_target(),  tokenizer_json_target(),
-          tiktoken_target(), safetensors_target(), manifest_target(), jsonl_target(), gzip_target(),
-          zstd_target(),     metrics_log_target(), text_target()};
-}
-
-bool survives(const FuzzTarget& target, const std::string& bytes) {
-  try {
-    target.parse(bytes);
-  } catch (const Error& error) {
-    return error.fault() == Fault::kUser;
+  std::vector<FuzzTarget> targets = file_targets();
+  for (FuzzTarget& target :
+       std::vector{config_target(), override_target(), meta_target(), tokenizer_json_target(), tiktoken_target(),
+                   jsonl_target(), gzip_target(), zstd_target(), metrics_log_target(), text_target(), curve_target(),
+                   hugging_face_config_target(), hugging_face_index_target()}) {
+    targets.push_back(std::move(target));
   }
-  return true;
+  return targets;
 }
 
 }  // namespace sluice

@@ -19,6 +19,9 @@ inline std::ostream& operator<<(std::ostream& out, const FuzzTarget& target) { r
 /// One a file format or text that comes from outside.
 std::vector<FuzzTarget> fuzz_targets();
 
+/// Those of them that libFuzzer is built for: checkpoints and indices of data sets.
+std::vector<FuzzTarget> file_targets();
+
 /// Parses; true when the input was good or refused as the user's mistake, false when the parser blamed itself. Other
 /// exceptions pass through.
 bool survives(const FuzzTarget& target, const std::string& bytes);

@@ -114,6 +114,22 @@ TEST(ClipByGlobalNorm, ScalesOnlyNormsAboveTheLimit) {
   }
 }
 
+TEST(SkipAbove, AsksToSkipAStepWhoseValueIsAboveTheLimitOrNoNumber) {
+  const auto skip = [](Isa isa, double value, double scale, double limit, int32_t before) {
+    ThreadPool pool(1);
+    Stream s{Device::kCpu, isa, &pool};
+    const TestTensor values(DType::kF64, {1}, {value}), skips(std::vector<int32_t>{before});
+    skip_above(s, values, scale, limit, skips);
+    return *Tensor(skips).as<int32_t>();
+  };
+  for (Isa isa : supported_isas()) {
+    EXPECT_EQ(skip(isa, 6, 0.5, 3, 0), 0);
+    EXPECT_EQ(skip(isa, 6, 0.5, 2.99, 0), 1);
+    EXPECT_EQ(skip(isa, NAN, 0.5, 3, 0), 1);
+    EXPECT_EQ(skip(isa, 1, 1, 3, 1), 1) << "what something else asked for stays";
+  }
+}
+
 TEST(ClipByGlobalNorm, AsksToSkipAStepWhoseNormIsNotFinite) {
   for (Isa isa : supported_isas()) {
     EXPECT_EQ(clip(isa, INFINITY, 1).skip, 1);

@@ -33,11 +33,12 @@ std::vector<T> rope(const std::vector<T>& x, const std::vector<int32_t>& positio
                     size_t head_dim, const Stretch& by = {}) {
   std::vector<T> y(x.size());
   const double longer = 1 + 0.1 * std::log(by.factor);
-  for (size_t row = 0; row < positions.size() * heads; ++row) {
-    for (size_t i = 0; i < head_dim / 2; ++i) {
-      const double exponent = 2 * static_cast<double>(i) / static_cast<double>(head_dim);
-      const double slowed = by.factor == 1 ? 0 : slowed_part(base, head_dim, i, by);
-      const double angle = positions[row / heads] * std::pow(base, -exponent) * (1 - slowed + slowed / by.factor);
+  for (size_t i = 0; i < head_dim / 2; ++i) {
+    const double exponent = 2 * static_cast<double>(i) / static_cast<double>(head_dim);
+    const double slowed = by.factor == 1 ? 0 : slowed_part(base, head_dim, i, by);
+    const double frequency = std::pow(base, -exponent) * (1 - slowed + slowed / by.factor);
+    for (size_t row = 0; row < positions.size() * heads; ++row) {
+      const double angle = positions[row / heads] * frequency;
       const T real = longer * x[row * head_dim + i], imaginary = longer * x[row * head_dim + i + head_dim / 2];
       y[row * head_dim + i] = real * std::cos(angle) - imaginary * std::sin(angle);
       y[row * head_dim + i + head_dim / 2] = real * std::sin(angle) + imaginary * std::cos(angle);

@@ -76,6 +76,14 @@ TEST(Config, AnEmptyOverrideClearsAField) {
   EXPECT_EQ(config.model().gates_size(), 0);
 }
 
+TEST(Config, AnOverrideWithoutAnIndexTakesThePlaceOfAllElements) {
+  for (const char* model : {"", "model { gates { } gates { } }"}) {
+    const TrainConfig config = parse_config(model, "test", {"model.gates={position: G2}"});
+    ASSERT_EQ(config.model().gates_size(), 1);
+    EXPECT_EQ(config.model().gates(0).position(), GateSpec::G2);
+  }
+}
+
 TEST(Config, BadOverridesAreReportedTogether) {
   const std::string message = message_of([] {
     parse_config(small_config(), "test",

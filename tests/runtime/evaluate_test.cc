@@ -24,7 +24,7 @@ EvaluationResult evaluate_on(int size, const std::string& prefix, int64_t window
     ActivationMemory memory;
     const EvaluationResult mine =
         evaluate_set(run.stream(), Mesh({group.size()}, group), run.transformer(), run.model().weight_tensors, data,
-                     windows_at_a_time, max_windows, memory);
+                     {windows_at_a_time, max_windows}, memory);
     if (group.rank() == 0) result = mine;
   });
   return result;
@@ -51,8 +51,8 @@ TEST(Evaluate, AProbeSeesTheTokensOfTheSetAndNoOthers) {
   for (const int64_t at_a_time : {1, 2, 8}) {
     ActivationMemory memory;
     DiagnosticsProbe probe(config.model(), run.mesh(), DiagnosticsProbe::Detail::kFull);
-    evaluate_set(run.stream(), run.mesh(), run.transformer(), run.model().weight_tensors, data, at_a_time, 0, memory,
-                 &probe);
+    evaluate_set(run.stream(), run.mesh(), run.transformer(), run.model().weight_tensors, data, {at_a_time, 0, &probe},
+                 memory);
     // Scores of 4 heads of 6 channels.
     for (const LayerDiagnostics& layer : probe.finish().layers) EXPECT_EQ(layer.gates[0].count, 53 * 4 * 6);
   }

@@ -6,7 +6,8 @@
 
 #include <gmock/gmock.h>
 
-#include "runtime/save.h"
+#include "runtime/step_folders.h"
+#include "tests/runtime/save_now.h"
 #include "tests/runtime/training_fixture.h"
 #include "tests/temp_folder.h"
 
@@ -27,8 +28,7 @@ struct Saved {
       run.run(1);
       run.step().wait_for_weights();
       const std::string no_tokenizer;
-      save_checkpoint(run_dir,
-                      {config, run.model(), run.step().optimizer(), run.mesh(), no_tokenizer, 1, 4, best_isa()});
+      save_now({run_dir, config, run.model(), run.step().optimizer(), run.mesh(), no_tokenizer}, run.stream(), 1);
       if (world.size() > 1) return;
       for (const ParameterRecord& r : run.model().records) weights[r.name] = held(run.model(), r);
     });

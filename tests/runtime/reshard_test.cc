@@ -1,7 +1,13 @@
+#include "runtime/checkpoint/reshard.h"
+
 #include <gtest/gtest.h>
 
+#include "runtime/checkpoint/diff.h"
+#include "runtime/checkpoint/verify.h"
+#include "runtime/checkpoint_list.h"
 #include "runtime/resume.h"
-#include "runtime/save.h"
+#include "runtime/step_folders.h"
+#include "tests/runtime/save_now.h"
 #include "tests/temp_folder.h"
 #include "tests/verify/layouts.h"
 
@@ -70,7 +76,7 @@ void save_values(const TrainConfig& config, const std::string& run_dir) {
       set(t, values(r, kind, t.dtype).data() + begin);
     });
     const std::string no_tokenizer;
-    save_checkpoint(run_dir, {config, state.model, state.optimizer, state.mesh, no_tokenizer, 3, 0, best_isa()});
+    save_now({run_dir, config, state.model, state.optimizer, state.mesh, no_tokenizer}, state.stream, 3);
   });
 }
 
@@ -108,6 +114,25 @@ TEST(Reshard, ThreadGroupRanksLoadWhatOthersSavedToTheLastBit) {
     const TempFolder folder;
     save_values(layout_config(from, {precision}), folder / "run");
     expect_values(layout_config(to, {precision}), step_folder(folder / "run", 3));
+  }
+}
+
+TEST(Reshard, ThreadGroupRanksLoadWhatWasDividedIntoOtherFiles) {
+  constexpr uint64_t kPairs = 12;
+  for (uint64_t pair = 0; pair < kPairs; ++pair) {
+    const Layout from = random_layout(5000 + pair), to = another_layout(from, 6000 + 100 * pair);
+    SCOPED_TRACE(layout_text(from) + " to " + layout_text(to));
+    const std::string precision = pair % 2 ? "precision=F32" : "precision=F64";
+    const TempFolder folder;
+    save_values(layout_config(from, {precision}), folder / "run");
+    const std::string saved = step_folder(folder / "run", 3), out = folder / "out";
+    reshard_checkpoint(saved, out, 1 + static_cast<int>(pair % 7));
+    for (const std::string& checkpoint : {saved, out}) {
+      const auto model_of = [&](const Manifest& manifest) { return saved_parameters(manifest, checkpoint); };
+      EXPECT_THAT(verify_checkpoint(checkpoint, model_of).problems, testing::IsEmpty());
+    }
+    EXPECT_TRUE(diff_checkpoints(saved, out).equal());
+    expect_values(layout_config(to, {precision}), out);
   }
 }
 

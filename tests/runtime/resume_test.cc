@@ -7,10 +7,11 @@
 #include <gmock/gmock.h>
 
 #include "parallel/agree.h"
+#include "runtime/checkpoint/manifest.h"
 #include "runtime/initial_weights.h"
 #include "runtime/run_folder.h"
-#include "runtime/save.h"
-#include "runtime/schedule.h"
+#include "runtime/step_folders.h"
+#include "tests/runtime/save_now.h"
 #include "tests/runtime/training_fixture.h"
 #include "tests/temp_folder.h"
 
@@ -45,13 +46,17 @@ const std::string kNoTokenizer;
 
 void save(TinyRun& run, const TrainConfig& config, const std::string& run_dir, int64_t step) {
   run.step().wait_for_weights();
-  const int64_t cursor = samples_before(config.training(), step + 1);
-  save_checkpoint(run_dir,
-                  {config, run.model(), run.step().optimizer(), run.mesh(), kNoTokenizer, step, cursor, best_isa()});
+  save_now({run_dir, config, run.model(), run.step().optimizer(), run.mesh(), kNoTokenizer}, run.stream(), step);
 }
 
 std::optional<ResumePoint> resume(TinyRun& run, const TrainConfig& config, const std::string& run_dir) {
   return resume(run_dir, {config, kNoTokenizer, best_isa()}, run.mesh(), run.model(), run.step().optimizer());
+}
+
+CheckpointConfig keep(int64_t newest) {
+  CheckpointConfig config;
+  config.set_keep(newest);
+  return config;
 }
 
 /// What all ranks agree to fail for, which one of them tells.
@@ -63,7 +68,7 @@ std::string agreed_error(int ranks, const std::function<void(ProcessGroup&)>& bo
       body(world);
       ADD_FAILURE() << "no Error was thrown";
     } catch (const AgreedError& error) {
-      EXPECT_EQ(error.fault(), Fault::kUser);
+      EXPECT_TRUE(is_from_outside(error.fault()));
       const std::lock_guard lock(mutex);
       EXPECT_TRUE(message.empty() || !*error.what()) << message << error.what();
       message += error.what();
@@ -95,7 +100,7 @@ int64_t resumed_step(const std::string& run_dir, const TrainConfig& config = two
   run_ranks(2, [&](ProcessGroup& world) {
     TinyRun run(config, world);
     const auto point = resume(run, config, run_dir);
-    if (point && world.rank() == 0) step = point->step;
+    if (point && world.rank() == 0) step = point->position.step;
   });
   return step;
 }
@@ -113,7 +118,7 @@ TEST_P(ResumedLayout, ThreadGroupRanksEndAsWithoutAnInterruptionToTheLastBit) {
     for (int64_t step = 1; step <= kInterruption; ++step) straight.run(step);
     save(straight, config, folder / "run", kInterruption);
     const auto point = resume(resumed, config, folder / "run");
-    EXPECT_EQ(point->step, kInterruption);
+    EXPECT_EQ(point->position.step, kInterruption);
     EXPECT_EQ(point->changes, "");
     EXPECT_EQ(state_of(resumed), state_of(straight)) << "loaded";
     resumed.skip_steps(kInterruption);
@@ -211,7 +216,7 @@ TEST(Resume, AnotherRunIsRefusedWithTheDifferences) {
       {"training.seed=2", "modified: training.seed: 1 -> 2"},
       {"training.sequence_length=14", "modified: training.sequence_length: 12 -> 14"},
       {"training.global_batch_size=8", "modified: training.global_batch_size: 4 -> 8"},
-      {"data.train[0].prefix=other", R"(modified: data.train[0].prefix: "unused" -> "other")"},
+      {"data.train[0].weight=2", "modified: data.train[0].weight: 1 -> 2"},
       {"precision=F32", "modified: precision: F64 -> F32"},
       {"training.micro_batch_size=1", "training.micro_batch_size=1 times mesh.dp=2 is 2, but"}};
   for (const auto& [change, difference] : cases) {
@@ -241,6 +246,29 @@ TEST(Resume, AnotherTokenizerIsRefused) {
       HasSubstr("data.tokenizer=new.json is not the tokenizer that "));
 }
 
+TEST(Resume, DataMayMoveButNotChange) {
+  DataState data;
+  data.add_sets()->set_tokens(1000);
+  const TempFolder folder;
+  const TrainConfig config = two_ranks(), moved = two_ranks({"data.train[0].prefix=moved"});
+  run_ranks(2, [&](ProcessGroup& world) {
+    TinyRun run(config, world);
+    save_now({folder / "run", config, run.model(), run.step().optimizer(), run.mesh(), kNoTokenizer, data},
+             run.stream(), 2);
+    const auto point = resume(folder / "run", {moved, kNoTokenizer, best_isa(), data}, run.mesh(), run.model(),
+                              run.step().optimizer());
+    EXPECT_EQ(point->changes, R"(modified: data.train[0].prefix: "unused" -> "moved")");
+  });
+  data.mutable_sets(0)->set_documents(7);
+  EXPECT_THAT(agreed_error(2,
+                           [&](ProcessGroup& world) {
+                             TinyRun run(moved, world);
+                             resume(folder / "run", {moved, kNoTokenizer, best_isa(), data}, run.mesh(), run.model(),
+                                    run.step().optimizer());
+                           }),
+              HasSubstr("data.train[0].prefix=moved holds 7 documents of 1000 tokens"));
+}
+
 TEST(Resume, ChangesOfTheScheduleAreAllowedAndTold) {
   const TempFolder folder;
   make_run(folder / "run");
@@ -248,7 +276,7 @@ TEST(Resume, ChangesOfTheScheduleAreAllowedAndTold) {
   run_ranks(2, [&](ProcessGroup& world) {
     TinyRun run(config, world);
     const auto point = resume(run, config, folder / "run");
-    EXPECT_EQ(point->step, 2);
+    EXPECT_EQ(point->position.step, 2);
     for (const char* change : {"modified: optimizer.lr: 0.01 -> 0.02", "modified: training.steps: 10 -> 20",
                                "modified: checkpoint.every: 0 -> 5"}) {
       EXPECT_THAT(point->changes, HasSubstr(change));
@@ -278,7 +306,7 @@ TEST(Resume, ARunThatStartedWithMomentsGoesOnAsIfItWereOne) {
     save(second, from_moments, folder / "second", 1);
 
     TinyRun third(from_moments, world);
-    EXPECT_EQ(resume(third, from_moments, folder / "second")->step, 1);
+    EXPECT_EQ(resume(third, from_moments, folder / "second")->position.step, 1);
     third.skip_steps(3);
     first.run(4);
     third.run(2);
@@ -294,7 +322,7 @@ TEST(Resume, WhatCannotBeLookedAtIsNotTakenForGone) {
   std::filesystem::create_symlink(manifest, manifest);  // a loop
   EXPECT_THAT(error_of([&] { checkpoint_steps(folder / "run"); }), HasSubstr("cannot be looked at"));
   EXPECT_THROW(resumed_step(folder / "run"), Error);
-  remove_old_checkpoints(folder / "run", 1);
+  remove_old_checkpoints(folder / "run", keep(1), 100);
   for (const char* step : {"run/checkpoints/step_00000001", "run/checkpoints/step_00000002"}) {
     EXPECT_TRUE(folder.has(step)) << step;
   }
@@ -318,6 +346,28 @@ TEST(Resume, NothingThatWasSetAsideIsReplaced) {
   EXPECT_EQ(folder.read("run/metrics.jsonl.replaced_2"), "second");
 }
 
+TEST(Resume, WhatARunHasGoneBackBehindDoesNotStay) {
+  const TempFolder folder;
+  make_run(folder / "run");
+  remove_old_checkpoints(folder / "run", keep(1), 1);
+  EXPECT_THAT(checkpoint_steps(folder / "run"), testing::ElementsAre(1));
+}
+
+TEST(Resume, DroppedSamplesAreRemembered) {
+  const TempFolder folder;
+  const std::string run_dir = folder / "run";
+  const TrainConfig config = two_ranks();
+  run_ranks(2, [&](ProcessGroup& world) {
+    TinyRun run(config, world);
+    CheckpointSaver saver({run_dir, config, run.model(), run.step().optimizer(), run.mesh(), kNoTokenizer});
+    saver.begin(run.stream(), {3, 20});
+    saver.finish();
+    EXPECT_EQ(resume(run, config, folder / "run")->position.dropped_samples, 20);
+  });
+  const Manifest manifest = read_manifest(folder / "run/checkpoints/step_00000003");
+  EXPECT_EQ(manifest.data_state().sample_cursor(), 3 * config.training().global_batch_size() + 20);
+}
+
 TEST(Resume, WhatAnEarlierAttemptLeftDoesNotStay) {
   const TempFolder folder;
   const std::string left = "run/checkpoints/step_00000002/shard-00007-of-00008.safetensors";
@@ -327,7 +377,7 @@ TEST(Resume, WhatAnEarlierAttemptLeftDoesNotStay) {
   make_run(folder / "run");
   EXPECT_FALSE(folder.has(left));
   EXPECT_THAT(checkpoint_steps(folder / "run"), testing::ElementsAre(1, 2));
-  remove_old_checkpoints(folder / "run", 1);
+  remove_old_checkpoints(folder / "run", keep(1), 100);
   EXPECT_THAT(checkpoint_steps(folder / "run"), testing::ElementsAre(2)) << "the newest that is whole";
   EXPECT_FALSE(folder.has("run/checkpoints/step_00000009"));
   EXPECT_EQ(resumed_step(folder / "run"), 2);

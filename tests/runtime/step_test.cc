@@ -113,5 +113,30 @@ TEST(TrainStep, AnInfiniteGradientNormSkipsTheUpdate) {
   EXPECT_EQ(run.weights(), before);
 }
 
+TEST(TrainStep, WhatIsAboveALimitSkipsTheUpdateAndChangesNothing) {
+  const TrainConfig config = tiny_config({"model.moe.selection_bias_rate=0.01"});
+  const auto groups = make_thread_groups(1);
+  TinyRun measured(config, *groups[0]);
+  measured.run(1);
+  const StepResult second = measured.run(2);
+  const double below_loss = std::nextafter(second.losses.lm_loss, 0), below_norm = std::nextafter(second.grad_norm, 0);
+  for (const UpdateLimits& limits :
+       {UpdateLimits{below_loss, second.grad_norm}, UpdateLimits{second.losses.lm_loss, below_norm}}) {
+    TinyRun run(config, *groups[0]);
+    run.run(1);
+    const std::vector<double> weights = run.weights(), moments = run.moments();
+    const StepResult& result = run.run(2, limits);
+    EXPECT_TRUE(result.skipped);
+    EXPECT_EQ(result.losses.lm_loss, second.losses.lm_loss) << "it is told all the same";
+    EXPECT_EQ(run.weights(), weights);
+    EXPECT_EQ(run.moments(), moments);
+  }
+  TinyRun run(config, *groups[0]);
+  run.run(1);
+  EXPECT_FALSE(run.run(2, {second.losses.lm_loss, second.grad_norm}).skipped) << "at its limits";
+  EXPECT_EQ(run.weights(), measured.weights());
+  EXPECT_EQ(run.moments(), measured.moments());
+}
+
 }  // namespace
 }  // namespace sluice

@@ -49,9 +49,10 @@ class TinyRun {
   }
 
   /// Steps from 1 to training.steps, in order.
-  const StepResult& run(int64_t step) {
-    return step_.run(stream_, step, config_.optimizer().lr(), scale_,
-                     [this]() -> const Batch& { return batches_[next_batch_++]; });
+  const StepResult& run(int64_t step, const UpdateLimits& limits = {}) {
+    return step_.run(
+        stream_, step, config_.optimizer().lr(), scale_, [this]() -> const Batch& { return batches_[next_batch_++]; },
+        limits);
   }
 
   /// Leaves out the batches of so many steps.
@@ -65,6 +66,18 @@ class TinyRun {
       held.insert(held.end(), flat.begin() + r.flat_begin, flat.begin() + r.flat_begin + r.count);
     }
     return held;
+  }
+  /// What this rank keeps of both moments.
+  std::vector<double> moments() {
+    std::vector<double> kept;
+    for (const ParameterRecord& r : model_.records) {
+      const Optimizer::Moments of = step_.optimizer().moments(r);
+      for (const Tensor& moment : {of.m, of.v}) {
+        const std::vector<double> own = values(moment);
+        kept.insert(kept.end(), own.begin(), own.end());
+      }
+    }
+    return kept;
   }
   ModelState& model() { return model_; }
   const Mesh& mesh() const { return mesh_; }

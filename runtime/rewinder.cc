@@ -1,0 +1,107 @@
+#include "runtime/rewinder.h"
+
+#include <algorithm>
+
+#include <glog/logging.h>
+
+#include "parallel/agree.h"
+#include "runtime/metrics/audit_log.h"
+#include "runtime/schedule.h"
+#include "runtime/step_folders.h"
+
+namespace sluice {
+namespace {
+
+bool rewinds(const SignalSpike& spike) { return spike.action == SignalPolicy::REWIND; }
+
+bool may_rewind(const StabilityConfig& config) {
+  return config.lm_loss().action() == SignalPolicy::REWIND || config.grad_norm().action() == SignalPolicy::REWIND;
+}
+
+std::string in_words(const std::vector<SignalSpike>& spikes) {
+  std::string words;
+  for (const SignalSpike& spike : spikes) {
+    if (rewinds(spike)) words += (words.empty() ? "" : "; ") + spike.in_words();
+  }
+  return words;
+}
+
+}  // namespace
+
+Rewinder::Rewinder(const RewoundRun& run)
+    : run_(run), config_(run.identity.config.stability()), plan_(run.identity.config.stability()) {
+  if (!may_rewind(config_)) return;
+  ring_.emplace(run_.train_step.optimizer(), config_.rewind().snapshots());
+  if (run_.mesh.world().rank() != 0) return;
+  LOG(INFO) << "going back before spikes takes memory for " << config_.rewind().snapshots() << " copies of "
+            << static_cast<double>(ring_->bytes()) * 1e-6 << " MB on rank 0";
+}
+
+bool Rewinder::wanted(const std::vector<SignalSpike>& spikes) const {
+  return std::any_of(spikes.begin(), spikes.end(), rewinds);
+}
+
+bool Rewinder::due(int64_t step) const { return ring_ && step % config_.rewind().snapshot_every() == 0; }
+
+void Rewinder::keep(Stream& s, const SavedPosition& position) {
+  if (ring_) ring_->take(s, position);
+}
+
+SavedPosition Rewinder::load(Stream& s, int64_t latest, std::string& from) {
+  const std::vector<int64_t> kept = ring_->steps();
+  const std::optional<int64_t> in_memory = newest_up_to(kept, latest);
+  ProcessGroup& world = run_.mesh.world();
+  for (int64_t step = newest_checkpoint(world, run_.run_dir, latest + 1); step > in_memory.value_or(-1);
+       step = newest_checkpoint(world, run_.run_dir, step)) {
+    ResumePoint point;
+    from = step_folder(run_.run_dir, step);
+    const std::string damage =
+        load_checkpoint(from, run_.identity, run_.mesh, run_.model, run_.train_step.optimizer(), point);
+    if (!damage.empty()) {
+      LOG(WARNING) << damage << "; the run goes back to another state";
+      continue;
+    }
+    ring_->forget_after(step - 1);
+    ring_->take(s, point.position);
+    return point.position;
+  }
+  INVARIANT(!kept.empty(), "there is no snapshot to go back to");
+  from = "memory";
+  SavedPosition position = ring_->restore(s, in_memory.value_or(kept.front()));
+  run_.train_step.share_weights();
+  return position;
+}
+
+SavedPosition Rewinder::go_back(Stream& s, const SavedPosition& now, const std::vector<SignalSpike>& spikes) {
+  const std::string reason = in_words(spikes);
+  const bool speaks = run_.mesh.world().rank() == 0;
+  if (plan_.exhausted()) {
+    const std::string message =
+        concat("the run has diverged: it has gone back ", plan_.state().rewinds(), " times, and in step ", now.step,
+               " ", reason, "; try a smaller optimizer.lr or more optimizer.warmup_steps");
+    throw AgreedError(speaks ? message : "", Fault::kDiverged);
+  }
+  run_.train_step.wait_for_weights();
+  std::string from;
+  SavedPosition target = load(s, plan_.latest_target(now.step), from);
+  plan_.note(now.step, target.step);
+  const TrainingConfig& training = run_.identity.config.training();
+  const int64_t used = samples_before(training, target.step + 1);
+  const int64_t first = used + target.dropped_samples,
+                next = samples_before(training, now.step + 1) + now.dropped_samples;
+  target.dropped_samples = next - used;
+  // Long since.
+  target.unlogged.clear();
+  if (!speaks) return target;
+  std::string told = concat(reason, "; the run goes back to step ", target.step, " from ", from, ", samples ", first,
+                            " to ", next - 1, " are dropped");
+  if (lr_factor(target.step + 1) < 1) {
+    told += concat(", the learning rate is multiplied by ", lr_factor(target.step + 1), " up to step ",
+                   plan_.state().lr_until_step());
+  }
+  LOG(WARNING) << "step " << now.step << ": " << told;
+  append_audit(run_.run_dir, now.step, "rewind", told);
+  return target;
+}
+
+}  // namespace sluice

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "configs/train.pb.h"
+
+namespace sluice {
+
+/// RUN/checkpoints/step_00001000.
+std::string step_folder(const std::string& run_dir, int64_t step);
+
+/// Steps of a run folder's checkpoints, ascending: of the folders that have a manifest, the others do not exist.
+std::vector<int64_t> checkpoint_steps(const std::string& run_dir);
+
+/// An empty folder for the checkpoint of a step, whatever an earlier attempt has left there. Throws Error naming it.
+void make_step_folder(const std::string& run_dir, int64_t step);
+
+/// Removes a checkpoint, its manifest first, so that a part of it is never taken for all. Returns why it could not.
+std::error_code remove_step_folder(const std::string& run_dir, int64_t step);
+
+/// Removes checkpoints beyond the newest `keep` of a run up to step `newest` but those of every keep_every steps, those
+/// of later steps, which the run has gone back behind, and what is left of those that were not finished. One that
+/// cannot be removed is warned of. Called while nobody writes or reads.
+void remove_old_checkpoints(const std::string& run_dir, const CheckpointConfig& config, int64_t newest);
+
+}  // namespace sluice

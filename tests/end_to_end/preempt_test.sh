@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# A signal at random instants: the run saves what it has done and ends with exit code 5 in the time that it has told, and
+# goes on as if there had been none. SLUICE_SIGNALS: how many (default 6); SLUICE_SEED: of the instants.
+set -euo pipefail
+source "$SOURCE/tests/end_to_end/common.sh"
+make_data
+signals=${SLUICE_SIGNALS:-6} seed=${SLUICE_SEED:-$(date +%-j)}
+echo "SLUICE_SEED=$seed"
+RANDOM=$seed
+# Evaluations and checkpoints, so that signals meet those too.
+train2=(mpirun -np 2 "$SLUICE" train --config config.textproto --set training.steps=60 --set training.micro_batch_size=2
+  --set training.global_batch_size=32 --set model.moe.moe_intermediate_size=256 --set data.eval_every=3 --set data.eval_windows=60 --set checkpoint.every=4)
+"${train2[@]}" --run straight 2> train.log || { cat train.log; fail "straight"; }
+
+# ranks LAUNCHER: its processes that heed SIGUSR1, the 10th.
+ranks() {
+  local pid
+  for pid in $(pgrep -P "$1"); do
+    mask=$(sed -n 's/^SigCgt:\t//p' "/proc/$pid/status" 2>/dev/null) || continue
+    [ -n "$mask" ] && [ $((0x$mask >> 9 & 1)) -eq 1 ] && echo "$pid"
+  done
+  return 0
+}
+ms() { date +%s%3N; }
+
+sent=0 runs=0 startups=0 evaluations=0 writes=0 longest=0
+while [ "$sent" -lt "$signals" ]; do
+  runs=$((runs + 1)) run=run$runs
+  while true; do
+    grace_ms=10000
+    "${train2[@]}" --run $run 2> train.log &
+    launcher=$!
+    until [ "$(ranks $launcher | wc -l)" -eq 2 ] || ! kill -0 $launcher 2>/dev/null; do sleep 0.002; done
+    start=$(ms)
+    # A third of them in the first half second: the start.
+    sleep "$((RANDOM % 3 == 0 ? 0 : RANDOM % 3)).$(printf %03d $((RANDOM % 500)))"
+    began=$(ms)
+    case $((RANDOM % 3)) in
+      0) kill -USR1 $launcher 2>/dev/null || true ;;
+      1) kill -USR1 "$(ranks $launcher | sed -n 1p)" 2>/dev/null || true ;;
+      2) kill -TERM "$(ranks $launcher | tail -1)" 2>/dev/null || true ;;
+    esac
+    code=0
+    wait $launcher || code=$?
+    took=$(($(ms) - began))
+    told=$(sed -nE 's/.*end within ([0-9]+)\.([0-9]) s$/\1\200/p' train.log | tail -1)
+    [ -z "$told" ] || grace_ms=$told
+    if [ $code -eq 0 ]; then break; fi
+    sent=$((sent + 1))
+    [ $took -le "$grace_ms" ] || { cat train.log; fail "it took $took ms, told were $grace_ms, $((began - start)) ms after the start"; }
+    [ $took -le $longest ] || longest=$took
+    if [ $code -eq 1 ] && [ -z "$(ls $run/checkpoints 2>/dev/null)" ]; then
+      grep -q 'error: stopped by a signal before there was anything to save' train.log || { cat train.log; fail "exit code 1"; }
+      startups=$((startups + 1))
+      continue
+    fi
+    [ $code -eq 5 ] || { cat train.log; fail "exit code $code, $((began - start)) ms after the start"; }
+    if grep -q 'before the first step' train.log; then
+      startups=$((startups + 1))
+      continue
+    fi
+    last=$(sed -nE 's/.*goes on from .*step_0*([0-9]+)$/\1/p' train.log | tail -1)
+    # Checkpoints are begun after each fourth step only: that is what it saved, since it was being written or just had been.
+    if [ $((last % 4)) -eq 0 ]; then writes=$((writes + 1)); fi
+    if grep -q '^unlogged:' "$(ls -d $run/checkpoints/step_* | tail -1)/manifest.textproto"; then evaluations=$((evaluations + 1)); fi
+  done
+  diff <(losses straight) <(losses $run) || fail "the losses of $run are others"
+  diff <(grep -o '"eval_loss[^,}]*' straight/metrics.jsonl) <(grep -o '"eval_loss[^,}]*' $run/metrics.jsonl) || fail "evaluations of $run"
+  for shard in straight/checkpoints/step_00000060/*.safetensors; do cmp $shard $run/${shard#straight/}; done
+done
+echo "$sent signals in $runs run(s): $startups during the start, $evaluations during an evaluation, $writes with a checkpoint on its way or just written; the longest took $longest ms"
+
+# A second signal ends the job at once.
+"${train2[@]}" --run twice 2> train.log &
+launcher=$!
+until grep -q '^step 2/' train.log; do sleep 0.01; done
+rank=$(ranks $launcher | sed -n 1p)
+kill -STOP "$rank" && kill -USR1 "$rank" && kill -TERM "$rank" && kill -CONT "$rank"
+code=0
+wait $launcher || code=$?
+[ $code -eq 1 ] || { cat train.log; fail "exit code $code after two signals"; }
+
+# A batch system sends TERM to a script.
+bash "$SOURCE/launch/with_grace.sh" "${train2[@]}" --run script 2> train.log &
+script=$!
+until grep -q '^step 2/' train.log; do sleep 0.01; done
+kill -TERM $script
+code=0
+wait $script || code=$?
+[ $code -eq 5 ] || { cat train.log; fail "exit code $code of the script"; }

@@ -1,0 +1,260 @@
+#include "runtime/train.h"
+
+#include <mutex>
+#include <optional>
+#include <random>
+
+#include "runtime/checkpoint/manifest.h"
+#include "runtime/data/indexed_writer.h"
+#include "runtime/step_folders.h"
+#include "tests/runtime/disturbed_run.h"
+#include "tests/runtime/training_fixture.h"
+#include "tests/temp_folder.h"
+
+namespace sluice {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr int64_t kSteps = 80, kDisturbed = 65;
+
+/// Runs of a tiny model on documents whose next token mostly follows from the one before.
+class TrainTest : public testing::Test {
+ protected:
+  TrainTest() {
+    std::mt19937 random(1);
+    std::uniform_int_distribution<int32_t> token(0, 35);
+    IndexedWriter writer(folder_ / "set", 36);
+    for (int document = 0; document < 100; ++document) {
+      std::vector<int32_t> ids{token(random)};
+      while (ids.size() < 120) ids.push_back(random() % 8 == 0 ? token(random) : (5 * ids.back() + 3) % 36);
+      writer.add(ids);
+    }
+    writer.finish();
+  }
+
+  TrainConfig config(const std::vector<std::string>& overrides) const {
+    std::vector<std::string> all = {"data.train[0].prefix=" + (folder_ / "set"),
+                                    "data.eval[0].name=e",
+                                    "data.eval[0].prefix=" + (folder_ / "set"),
+                                    "data.eval_windows=100",
+                                    "model.vocab_size=36",
+                                    "model.init_std=0.1",
+                                    "precision=F32",
+                                    "training.micro_batch_size=2",
+                                    "training.global_batch_size=8",
+                                    concat("training.steps=", kSteps),
+                                    "optimizer.schedule=CONSTANT",
+                                    "watchdog.deadline_s=0",
+                                    "logging.every=1",
+                                    "checkpoint.every=10",
+                                    "checkpoint.keep=1",
+                                    "stability.lm_loss.action=REWIND",
+                                    "stability.grad_norm.action=SKIP",
+                                    "stability.threshold=8"};
+    all.insert(all.end(), overrides.begin(), overrides.end());
+    return tiny_config(all, 2);
+  }
+  Outcome run(const std::string& name, Disturbance kind, const std::vector<std::string>& overrides = {}) const {
+    return disturbed_run(config(overrides), folder_ / name, kind, kDisturbed);
+  }
+  std::vector<int64_t> logged_steps(const std::string& file) const {
+    std::vector<int64_t> steps;
+    std::ifstream in(folder_ / file);
+    for (std::string line; std::getline(in, line);) steps.push_back(nlohmann::json::parse(line)["step"]);
+    return steps;
+  }
+  static std::vector<int64_t> range(int64_t first, int64_t last) {
+    std::vector<int64_t> steps;
+    for (int64_t step = first; step <= last; ++step) steps.push_back(step);
+    return steps;
+  }
+
+  const TempFolder folder_;
+};
+
+TEST_F(TrainTest, ThreadGroupGoesBackBeforeAPoisonedBatch) {
+  const Outcome clean = run("clean", Disturbance::kNone), rewound = run("rewound", Disturbance::kPoisonedBatch);
+  EXPECT_EQ(clean.lost_steps, 0);
+  EXPECT_FALSE(folder_.has("clean/audit.jsonl"));
+  EXPECT_EQ(rewound.rewinds, 1);
+  EXPECT_EQ(rewound.lost_steps, kDisturbed - 50);
+  EXPECT_NEAR(rewound.loss, clean.loss, 0.05);
+  EXPECT_THAT(folder_.read("rewound/audit.jsonl"),
+              HasSubstr("the run goes back to step 50 from memory, samples 400 to 519"));
+  EXPECT_EQ(logged_steps("rewound/metrics.jsonl"), range(1, kSteps));
+  EXPECT_EQ(logged_steps("rewound/metrics.rewound.jsonl"), range(51, kDisturbed)) << "what was given up";
+}
+
+TEST_F(TrainTest, ThreadGroupGoesBackToACheckpointAndLaterOnesDoNotStay) {
+  // The session that goes back has step 64 in memory only.
+  run("rewound", Disturbance::kNone, {"training.steps=64", "checkpoint.every=4", "checkpoint.keep=20"});
+  const std::vector<std::string> second = {"training.steps=70", "checkpoint.every=100", "checkpoint.keep=20"};
+  EXPECT_EQ(run("rewound", Disturbance::kPoisonedBatch, second).rewinds, 1);
+  EXPECT_THAT(checkpoint_steps(folder_ / "rewound"), ElementsAre(4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 70));
+  EXPECT_EQ(logged_steps("rewound/metrics.jsonl"), range(1, 70));
+  const Manifest last = read_manifest(step_folder(folder_ / "rewound", 70));
+  EXPECT_EQ(last.data_state().dropped_samples(), 8 * (kDisturbed - 52));
+  EXPECT_EQ(last.stability().rewind().last_spike_step(), kDisturbed);
+  // What the first of the second time line holds is how it began.
+  const Manifest first = read_manifest(step_folder(folder_ / "rewound", 52));
+  EXPECT_EQ(first.data_state().dropped_samples(), 8 * (kDisturbed - 52));
+  EXPECT_EQ(first.stability().rewind().rewinds(), 1);
+}
+
+TEST_F(TrainTest, ThreadGroupARunThatGoesBackRepeatsToTheLastBit) {
+  for (const char* name : {"first", "second"}) EXPECT_EQ(run(name, Disturbance::kPoisonedBatch).rewinds, 1);
+  for (const char* file : {"shard-00000-of-00002.safetensors", "shard-00001-of-00002.safetensors"}) {
+    const std::string path = concat("/checkpoints/step_000000", kSteps, "/", file);
+    EXPECT_EQ(folder_.read("first" + path), folder_.read("second" + path));
+  }
+}
+
+TEST_F(TrainTest, ThreadGroupTheLearningRateIsLoweredForAWhile) {
+  run("rewound", Disturbance::kPoisonedBatch, {"stability.rewind.lr_factor=0.25", "stability.rewind.lr_steps=7"});
+  std::ifstream in(folder_ / "rewound/metrics.jsonl");
+  for (std::string line; std::getline(in, line);) {
+    const nlohmann::json metrics = nlohmann::json::parse(line);
+    const int64_t step = metrics["step"];
+    EXPECT_EQ(metrics["lr"], step > 50 && step <= 57 ? 0.25e-2 : 1e-2) << step;
+  }
+}
+
+/// Asks rank 1 to stop once it has been asked so often whether it is to.
+class StopsAfter : public RunHooks {
+ public:
+  StopsAfter(int64_t questions, const ProcessGroup& world) : questions_(questions), who_(world.rank() == 1) {}
+  bool stop_asked() override { return who_ && --questions_ < 0; }
+
+ private:
+  int64_t questions_;
+  const bool who_;
+};
+
+/// Asks to stop when a step's gradients are there: what it meets is the evaluation after that step.
+class StopsAtTheEndOf : public RunHooks {
+ public:
+  StopsAtTheEndOf(int64_t step, const ProcessGroup&) : last_(step) {}
+  void before_step(int64_t step, ModelState&, TrainStep&) override { step_ = step; }
+  void after_backward(int stage) override { asked_ = asked_ || (step_ == last_ && stage == 0); }
+  bool stop_asked() override { return asked_; }
+
+ private:
+  const int64_t last_;
+  int64_t step_ = 0;
+  bool asked_ = false;
+};
+
+/// One session on two ranks. Returns how it ended, if it was not at its end.
+template <class Hooks = StopsAfter>
+std::optional<Fault> session(const TrainConfig& config, const std::string& run_dir, int64_t stop) {
+  std::optional<Fault> fault;
+  std::mutex mutex;
+  run_ranks(2, [&](ProcessGroup& world) {
+    ThreadPool pool(1);
+    Stream stream{Device::kCpu, best_isa(), &pool};
+    PhaseTimer startup;
+    Hooks hooks(stop, world);
+    try {
+      train(config, run_dir, world, stream, startup, &hooks);
+    } catch (const AgreedError& error) {
+      const std::lock_guard lock(mutex);
+      EXPECT_EQ(error.fault(), fault.value_or(error.fault()));
+      fault = error.fault();
+    }
+  });
+  return fault;
+}
+
+/// What a run has logged, but for times.
+std::string losses(const std::string& run_dir) {
+  std::ifstream in(run_dir + "/metrics.jsonl");
+  std::string all;
+  for (std::string line; std::getline(in, line);) {
+    nlohmann::json metrics = nlohmann::json::parse(line);
+    for (const char* time : {"step_ms", "tokens_per_s", "mfu", "communication_ms"}) metrics.erase(time);
+    all += metrics.dump() + "\n";
+  }
+  return all;
+}
+
+TEST_F(TrainTest, ThreadGroupARunThatIsStoppedAnywhereGoesOnAsIfItHadNotBeen) {
+  for (const char* zero : {"optimizer.zero_stage=0", "optimizer.zero_stage=2"}) {
+    const TrainConfig c = config({"training.steps=24", "data.eval_every=2", "data.eval_windows=13", zero});
+    const std::string straight = folder_ / concat("straight", zero), stopped = folder_ / concat("stopped", zero);
+    EXPECT_EQ(session(c, straight, 1 << 30), std::nullopt);
+    std::mt19937 random(7);
+    int sessions = 0, in_evaluation = 0;
+    // The start and the stages of the first step ask some twenty times; the first session saves nothing.
+    EXPECT_EQ(session(c, stopped, 0), Fault::kUser);
+    while (true) {
+      const std::optional<Fault> fault = session(c, stopped, random() % 60);
+      if (!fault) break;
+      const std::vector<int64_t> steps = checkpoint_steps(stopped);
+      EXPECT_EQ(*fault, steps.empty() ? Fault::kUser : Fault::kPreempted);
+      if (!steps.empty()) in_evaluation += !read_manifest(step_folder(stopped, steps.back())).unlogged().empty();
+      ASSERT_LT(++sessions, 200);
+    }
+    EXPECT_GE(sessions, 3);
+    EXPECT_GE(in_evaluation, 1);
+    EXPECT_EQ(losses(stopped), losses(straight));
+    for (const char* shard : {"/shard-00000-of-00002.safetensors", "/shard-00001-of-00002.safetensors"}) {
+      EXPECT_EQ(folder_.read(concat("stopped", zero, "/checkpoints/step_00000024", shard)),
+                folder_.read(concat("straight", zero, "/checkpoints/step_00000024", shard)));
+    }
+  }
+}
+
+TEST_F(TrainTest, ThreadGroupARunThatGoesBackToWhereASignalCutAnEvaluationShortLogsEachStepOnce) {
+  const std::vector<std::string> common = {"data.eval_every=20", "checkpoint.every=5", "checkpoint.keep=20",
+                                           "stability.rewind.steps_back=4"};
+  const TrainConfig c = config(common);
+  const std::string run_dir = folder_ / "run";
+  EXPECT_EQ(session<StopsAtTheEndOf>(c, run_dir, 60), Fault::kPreempted);
+  ASSERT_THAT(checkpoint_steps(run_dir), testing::Contains(60));
+  ASSERT_NE(read_manifest(step_folder(run_dir, 60)).unlogged(), "");
+  std::vector<std::string> second = common;
+  second.push_back("checkpoint.every=3");
+  EXPECT_EQ(run("run", Disturbance::kPoisonedBatch, second).rewinds, 1);
+  EXPECT_EQ(logged_steps("run/metrics.jsonl"), range(1, kSteps));
+  for (int64_t step : checkpoint_steps(run_dir)) {
+    if (step > 60) {
+      EXPECT_EQ(read_manifest(step_folder(run_dir, step)).unlogged(), "") << step;
+    }
+  }
+}
+
+TEST_F(TrainTest, ThreadGroupASignalBeforeTheFirstStepFindsWhatIsSaved) {
+  const TrainConfig c = config({"training.steps=3"}), longer = config({"training.steps=5"});
+  EXPECT_EQ(session(c, folder_ / "run", 0), Fault::kUser);
+  EXPECT_FALSE(folder_.has("run/checkpoints/step_00000000"));
+  EXPECT_EQ(session(c, folder_ / "run", 4), Fault::kPreempted) << "in its first step";
+  EXPECT_THAT(checkpoint_steps(folder_ / "run"), ElementsAre(0));
+  EXPECT_THAT(folder_.read("run/audit.jsonl"), HasSubstr("\"event\":\"preempted\""));
+  EXPECT_EQ(session(c, folder_ / "run", 1 << 30), std::nullopt);
+  EXPECT_EQ(session(longer, folder_ / "run", 0), Fault::kPreempted);
+  EXPECT_THAT(checkpoint_steps(folder_ / "run"), ElementsAre(3));
+}
+
+class Disturbed : public TrainTest, public testing::WithParamInterface<Disturbance> {};
+
+TEST_P(Disturbed, ThreadGroupARunEndsAsOneThatWasLeftAlone) {
+  const Outcome clean = run("clean", Disturbance::kNone), disturbed = run("disturbed", GetParam());
+  EXPECT_FALSE(disturbed.diverged);
+  EXPECT_LE(disturbed.lost_steps, 20);
+  // A few large steps do not show in this model's loss.
+  if (GetParam() != Disturbance::kTenfoldLr) {
+    EXPECT_GE(disturbed.rewinds + disturbed.skips, 1);
+  }
+  EXPECT_NEAR(disturbed.loss, clean.loss, 0.05);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Disturbed, testing::ValuesIn(kDisturbances), [](const auto& of) {
+  std::string name = name_of(of.param);
+  for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+  return name;
+});
+
+}  // namespace
+}  // namespace sluice
