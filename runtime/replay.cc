@@ -6,6 +6,7 @@
 #include <cmath>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include <fmt/format.h>
@@ -17,16 +18,13 @@
 #include "runtime/files/xxh3.h"
 #include "runtime/initial_weights.h"
 #include "runtime/metrics/metrics_log.h"
-#include "runtime/resume.h"
-#include "runtime/run_data.h"
 #include "runtime/same_run.h"
 #include "runtime/schedule.h"
 #include "runtime/snapshot_ring.h"
 #include "runtime/stability/monitor.h"
 #include "runtime/stability/rewind_plan.h"
-#include "runtime/step.h"
-#include "runtime/step_batches.h"
 #include "runtime/step_folders.h"
+#include "runtime/trained_model.h"
 #include "runtime/validate.h"
 
 namespace sluice {
@@ -45,18 +43,14 @@ std::string all_digits(double value) { return fmt::format("{}", value); }
 
 class Replay {
  public:
-  Replay(const TrainConfig& config, const std::string& run_dir, const Mesh& mesh, Stream& s)
+  Replay(const TrainConfig& config, const std::string& run_dir, const Mesh& mesh, const RunData& data, Stream& s)
       : config_(config),
         training_(config_.training()),
         run_dir_(run_dir),
         mesh_(mesh),
         world_(mesh.world()),
         s_(s),
-        data_(config_),
-        model_(config_.model(), config_.optimizer().decay_embeddings(), dtype_, mesh.shape(), world_.rank()),
-        transformer_(config_.model(), training_, dtype_, training_.sequence_length(), model_.state),
-        train_step_(config_, transformer_, model_, mesh, s),
-        batches_(training_, config_.data().prefetch(), data_.training(), mesh),
+        model_(config_, mesh, data, s),
         monitor_(config_.stability()),
         rewinds_(config_.stability()) {}
 
@@ -70,16 +64,16 @@ class Replay {
              " has not logged a step that late");
       check_rewinds(step);
     });
-    SnapshotRing before(train_step_.optimizer(), 1);
-    batches_.start_after(from, position_.dropped_samples);
+    SnapshotRing before(model_.train_step.optimizer(), 1);
+    model_.batches.start_after(from, position_.dropped_samples);
     for (int64_t i = from + 1; i < step; ++i) take(i);
     before.take(s_, {step - 1});
     take(step);
     const Digests first = digests();
     before.restore(s_, step - 1);
-    train_step_.share_weights();
-    train_step_.wait_for_weights();
-    batches_.start_after(step - 1, position_.dropped_samples);
+    model_.train_step.share_weights();
+    model_.train_step.wait_for_weights();
+    model_.batches.start_after(step - 1, position_.dropped_samples);
     monitor_.restore(before_last_);
     take(step);
     compare(first, digests(), concat("step ", step, " run twice"));
@@ -96,12 +90,12 @@ class Replay {
  private:
   /// Fills weights and moments with what the run had before a step. Returns after which step that was.
   int64_t load_before(int64_t step) {
-    fill_zero(s_, model_.weights);
+    fill_zero(s_, model_.state.weights);
     const int64_t from = newest_checkpoint(world_, run_dir_, step);
     if (from < 0) {
       ENSURE(!config_.has_initial_checkpoint(), "--replay-step ", step,
              " is before the first checkpoint, and the run began from an initial_checkpoint");
-      initialise_parameters(model_.records, static_cast<uint64_t>(training_.seed()), s_, model_.weights);
+      initialise_parameters(model_.state.records, static_cast<uint64_t>(training_.seed()), s_, model_.state.weights);
       from_ = "the initial weights";
       return 0;
     }
@@ -116,12 +110,11 @@ class Replay {
 
   ResumePoint load(const std::string& folder) {
     ResumePoint point;
-    const std::string damage = load_checkpoint(folder, identity(), mesh_, model_, train_step_.optimizer(), point);
+    const std::string damage =
+        load_checkpoint(folder, model_.identity, mesh_, model_.state, model_.train_step.optimizer(), point);
     if (!damage.empty()) throw AgreedError(world_.rank() == 0 ? damage : "", Fault::kUser);
     return point;
   }
-
-  RunIdentity identity() const { return {config_, data_.tokenizer_text(), s_.isa, data_.state()}; }
 
   /// Throws unless the folder holds the run, as configured but for what a run may change.
   void check_run() {
@@ -159,8 +152,8 @@ class Replay {
     before_last_ = monitor_.state();
     const double lr = learning_rate(config_.optimizer(), training_.steps(), step) * rewinds_.lr_factor(step);
     const UpdateLimits limits{monitor_.skip_limit_of_loss(), monitor_.skip_limit_of_grad_norm()};
-    const StepResult& result = train_step_.run(
-        s_, step, lr, batches_.loss_scale(step), [&]() -> const Batch& { return batches_.next(); }, limits);
+    const StepResult& result = model_.train_step.run(
+        s_, step, lr, model_.batches.loss_scale(step), [&]() -> const Batch& { return model_.batches.next(); }, limits);
     for (const SignalSpike& spike : monitor_.see(step, result.losses.lm_loss, result.grad_norm)) {
       if (spike.action != SignalPolicy::REWIND) continue;
       const std::string message = concat("step ", step, " takes the run back: ", spike.in_words(),
@@ -187,11 +180,11 @@ class Replay {
   }
 
   Digests digests() {
-    train_step_.wait_for_weights();
+    model_.train_step.wait_for_weights();
     Digests digests;
-    for (const ParameterRecord& r : model_.records) {
-      digests[r.name + " weights"] = digest_of(model_.weights.rows(r.flat_begin, r.count));
-      const Optimizer::Moments moments = train_step_.optimizer().moments(r);
+    for (const ParameterRecord& r : model_.state.records) {
+      digests[r.name + " weights"] = digest_of(model_.state.weights.rows(r.flat_begin, r.count));
+      const Optimizer::Moments moments = model_.train_step.optimizer().moments(r);
       digests[r.name + " first moments"] = digest_of(moments.m);
       digests[r.name + " second moments"] = digest_of(moments.v);
     }
@@ -227,12 +220,7 @@ class Replay {
   const Mesh& mesh_;
   ProcessGroup& world_;
   Stream& s_;
-  const RunData data_;
-  const DType dtype_ = compute_dtype(config_.precision());
-  ModelState model_;
-  const Transformer transformer_;
-  TrainStep train_step_;
-  StepBatches batches_;
+  TrainedModel model_;
   StabilityMonitor monitor_;
   RewindPlan rewinds_;
   StabilityState before_last_;  // what the monitor knew before the last step
@@ -249,11 +237,13 @@ class Replay {
 std::string replay_step(const TrainConfig& config, const std::string& run_dir, int64_t step, ProcessGroup& world,
                         Stream& s) {
   const Mesh mesh(mesh_shape(config), world);
+  std::optional<RunData> data;
   agree(world, [&] {
     ENSURE(step >= 1 && step <= config.training().steps(), "--replay-step ", step,
            " must be between 1 and training.steps=", config.training().steps());
+    data.emplace(config);
   });
-  return Replay(config, run_dir, mesh, s).run(step);
+  return Replay(config, run_dir, mesh, *data, s).run(step);
 }
 
 }  // namespace sluice

@@ -153,12 +153,12 @@ std::string load_checkpoint(const std::string& folder, const RunIdentity& identi
 }
 
 std::optional<ResumePoint> resume(const std::string& run_dir, const RunIdentity& identity, const Mesh& mesh,
-                                  ModelState& model, Optimizer& optimizer, int64_t before) {
+                                  ModelState& model, Optimizer& optimizer) {
   ProcessGroup& world = mesh.world();
   std::vector<Damage> damaged;
   ResumePoint point;
   int64_t& step = point.position.step;
-  for (step = newest_checkpoint(world, run_dir, before); step >= 0; step = newest_checkpoint(world, run_dir, step)) {
+  for (step = newest_checkpoint(world, run_dir); step >= 0; step = newest_checkpoint(world, run_dir, step)) {
     const std::string folder = step_folder(run_dir, step);
     const std::string damage = load_checkpoint(folder, identity, mesh, model, optimizer, point);
     if (damage.empty()) {

@@ -30,9 +30,10 @@ struct RunIdentity {
   DataState data{};  ///< without a cursor
 };
 
-/// The newest checkpoint of a run folder below step `before` that rank 0 sees, on every rank; -1: none. Every rank
+/// The newest checkpoint of a run folder that rank 0 sees, below step `before`, on every rank; -1: none. Every rank
 /// calls it.
-int64_t newest_checkpoint(ProcessGroup& world, const std::string& run_dir, int64_t before);
+int64_t newest_checkpoint(ProcessGroup& world, const std::string& run_dir,
+                          int64_t before = std::numeric_limits<int64_t>::max());
 
 /// Fills weights and moments from a checkpoint, and `point`. Returns what is wrong with its files, on every rank, in
 /// which case weights and moments may be anything; empty: nothing. Every rank of the mesh calls it. Throws AgreedError
@@ -40,12 +41,11 @@ int64_t newest_checkpoint(ProcessGroup& world, const std::string& run_dir, int64
 std::string load_checkpoint(const std::string& folder, const RunIdentity& identity, const Mesh& mesh, ModelState& model,
                             Optimizer& optimizer, ResumePoint& point);
 
-/// Fills weights and moments from the newest good checkpoint of a run folder below step `before`. Those that are
-/// damaged are set aside as checkpoints/damaged_step_X, each with a warning and a line in audit.jsonl. Nothing: there
-/// is no checkpoint, and nothing was filled. Every rank of the mesh calls it. Throws AgreedError when the checkpoint is
-/// of another run, or when there are checkpoints and none of them is good; then all stay where they are.
+/// Fills weights and moments from the newest good checkpoint of a run folder. Those that are damaged are set aside as
+/// checkpoints/damaged_step_X, each with a warning and a line in audit.jsonl. Nothing: there is no checkpoint, and
+/// nothing was filled. Every rank of the mesh calls it. Throws AgreedError when the checkpoint is of another run, or
+/// when there are checkpoints and none of them is good; then all stay where they are.
 std::optional<ResumePoint> resume(const std::string& run_dir, const RunIdentity& identity, const Mesh& mesh,
-                                  ModelState& model, Optimizer& optimizer,
-                                  int64_t before = std::numeric_limits<int64_t>::max());
+                                  ModelState& model, Optimizer& optimizer);
 
 }  // namespace sluice

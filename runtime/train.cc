@@ -2,15 +2,12 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <utility>
 
-#include <fmt/format.h>
 #include <glog/logging.h>
 
-#include "kernels/elementwise.h"
 #include "kernels/peak.h"
 #include "models/count.h"
 #include "parallel/agree.h"
@@ -19,23 +16,21 @@
 #include "runtime/config.h"
 #include "runtime/diagnostics.h"
 #include "runtime/evaluate.h"
-#include "runtime/initial_weights.h"
+#include "runtime/grace_time.h"
 #include "runtime/metrics/audit_log.h"
 #include "runtime/metrics/metrics_log.h"
 #include "runtime/metrics/metrics_sink.h"
-#include "runtime/resume.h"
 #include "runtime/rewinder.h"
-#include "runtime/run_data.h"
 #include "runtime/run_folder.h"
+#include "runtime/run_start.h"
 #include "runtime/run_watch.h"
 #include "runtime/save.h"
 #include "runtime/schedule.h"
 #include "runtime/skip_guard.h"
-#include "runtime/step.h"
-#include "runtime/step_batches.h"
 #include "runtime/step_folders.h"
 #include "runtime/step_metrics.h"
 #include "runtime/stop_agreement.h"
+#include "runtime/trained_model.h"
 #include "runtime/validate.h"
 
 namespace sluice {
@@ -75,16 +70,24 @@ class TrainingRun {
       data_ = std::make_unique<RunData>(config_);
     });
     end_phase("data");
-    make_model();
-    fill_model();
+    model_ = std::make_unique<TrainedModel>(config_, mesh_, *data_, s_);
+    model_->train_step.set_listener(&step_listeners_);
+    rewinder_.emplace(RewoundRun{run_dir_, model_->identity, mesh_, model_->state, model_->train_step});
+    start_ = fill_model(run_dir_, mesh_, watch_, *model_, s_);
+    if (start_.resumed) {
+      agree(world_, [&] { rewinder_->restore(start_.position.stability.rewind()); });
+      go_on_from(start_.position);
+    }
     end_phase("model");
     if (complete()) return;
     rewinder_->keep(s_, position());
-    saver_ = std::make_unique<CheckpointSaver>(SavedRun{run_dir_, config_, *model_, train_step_->optimizer(), mesh_,
-                                                        data_->tokenizer_text(), data_->state(), [this] {
-                                                          if (metrics_) metrics_->sync_written();
-                                                        }});
-    writing_s_ = probe_checkpoints(run_dir_, config_, position_.step, saver_->shard_bytes(), world_);
+    saver_ =
+        std::make_unique<CheckpointSaver>(SavedRun{run_dir_, config_, model_->state, model_->train_step.optimizer(),
+                                                   mesh_, data_->tokenizer_text(), data_->state(), [this] {
+                                                     if (metrics_) metrics_->sync_written();
+                                                   }});
+    grace_.emplace(world_.rank() == 0,
+                   probe_checkpoints(run_dir_, config_, position_.step, saver_->shard_bytes(), world_));
     saver_->take_memory();
     open_logs();
     end_phase("logs");
@@ -96,7 +99,7 @@ class TrainingRun {
                 << "; a training.steps above that would go on";
       return;
     }
-    batches_->start_after(position_.step, position_.dropped_samples);
+    model_->batches.start_after(position_.step, position_.dropped_samples);
     try {
       if (!position_.unlogged.empty()) finish_last_step();
       while (!complete()) take_step(position_.step + 1);
@@ -105,7 +108,7 @@ class TrainingRun {
       // All leave in good order, unless their calls have come apart.
       else if (error.fault() != Fault::kHang) {
         stop_.settle();
-        train_step_->wait_for_weights();
+        model_->train_step.wait_for_weights();
         finish_saving();
       }
       throw;
@@ -117,55 +120,11 @@ class TrainingRun {
   }
 
  private:
-  void make_model() {
-    const DType dtype = compute_dtype(config_.precision());
-    model_ = std::make_unique<ModelState>(config_.model(), config_.optimizer().decay_embeddings(), dtype, mesh_.shape(),
-                                          world_.rank());
-    transformer_ =
-        std::make_unique<Transformer>(config_.model(), training_, dtype, training_.sequence_length(), model_->state);
-    train_step_ = std::make_unique<TrainStep>(config_, *transformer_, *model_, mesh_, s_);
-    train_step_->set_listener(&step_listeners_);
-    batches_.emplace(training_, config_.data().prefetch(), data_->training(), mesh_);
-    rewinder_.emplace(RewoundRun{run_dir_, identity(), mesh_, *model_, *train_step_});
-  }
-
-  RunIdentity identity() const { return {config_, data_->tokenizer_text(), s_.isa, data_->state()}; }
-
-  /// Weights and moments from the run's newest checkpoint, or those that a new run starts from.
-  void fill_model() {
-    // The padding.
-    fill_zero(s_, model_->weights);
-    // Ranks read for as long as their files take.
-    watch_.saving([&] { resumed_ = resume(run_dir_, identity(), mesh_, *model_, train_step_->optimizer()); });
-    if (resumed_) {
-      agree(world_, [&] { rewinder_->restore(resumed_->position.stability.rewind()); });
-      return go_on_from(resumed_->position);
-    }
-    agree(world_, [&] {
-      if (world_.rank() == 0) restart_reason_ = restart_reason(run_dir_, config_);
-    });
-    initialise_parameters(model_->records, static_cast<uint64_t>(training_.seed()), s_, model_->weights);
-    if (config_.has_initial_checkpoint()) load_initial();
-  }
-
   /// Weights and moments are those of a position.
   void go_on_from(const SavedPosition& position) {
     agree(world_, [&] { monitor_.restore(position.stability); });
     skips_.set_in_a_row(position.stability.skips_in_a_row());
     position_ = position;
-  }
-
-  void load_initial() {
-    const InitialCheckpoint& from = config_.initial_checkpoint();
-    std::vector<std::string> missing;
-    watch_.saving([&] {
-      agree(world_, [&] {
-        missing = load_initial_weights(from, config_.model(), *model_);
-        if (from.load() == InitialCheckpoint::ALL) load_initial_moments(from, *model_, train_step_->optimizer());
-      });
-    });
-    if (world_.rank() != 0) return;
-    for (const std::string& name : missing) LOG(INFO) << name << " starts as in a new model";
   }
 
   /// Once nothing speaks against the run any more.
@@ -175,7 +134,7 @@ class TrainingRun {
     agree(world_, [&] {
       if (world_.rank() != 0) return;
       keep_config(run_dir_, config_);
-      note_beginning();
+      start_.note(run_dir_);
       MetricsOptions options;
       options.run_dir = run_dir_;
       options.total_steps = training_.steps();
@@ -184,20 +143,6 @@ class TrainingRun {
       options.config_text = config_text(config_);
       metrics_ = std::make_unique<MetricsSink>(options);
     });
-  }
-
-  /// Tells and notes why the run does not begin as a new one.
-  void note_beginning() const {
-    if (resumed_) {
-      const std::string from = "from " + step_folder(run_dir_, position_.step);
-      const std::string reason = resumed_->changes.empty() ? from : from + "; " + resumed_->changes;
-      LOG(INFO) << "the run goes on " << reason;
-      append_audit(run_dir_, position_.step, "resume", reason);
-    } else if (restart_reason_) {
-      LOG(INFO) << "the run starts over: " << *restart_reason_;
-      append_audit(run_dir_, 0, "restart", *restart_reason_);
-      set_metrics_aside(run_dir_);
-    }
   }
 
   bool complete() const { return position_.step >= training_.steps() && position_.unlogged.empty(); }
@@ -227,14 +172,14 @@ class TrainingRun {
     traffic_.reset();
     watch_.begin_step(step);
     mesh_.observe(&step_observers_);
-    const LossScale scale = batches_->loss_scale(step);
+    const LossScale scale = model_->batches.loss_scale(step);
     const double scheduled_lr = learning_rate(config_.optimizer(), training_.steps(), step);
     const double lr = hooks_.learning_rate(step, scheduled_lr * rewinder_->lr_factor(step));
-    train_step_->set_probe(logged(step) ? &diagnostics_ : nullptr, 1);
-    hooks_.before_step(step, *model_, *train_step_);
+    model_->train_step.set_probe(logged(step) ? &diagnostics_ : nullptr, 1);
+    hooks_.before_step(step, model_->state, model_->train_step);
     const UpdateLimits limits{monitor_.skip_limit_of_loss(), monitor_.skip_limit_of_grad_norm()};
-    const StepResult& result = train_step_->run(
-        s_, step, lr, scale, [&]() -> const Batch& { return hooks_.batch(step, batches_->next()); }, limits);
+    const StepResult& result = model_->train_step.run(
+        s_, step, lr, scale, [&]() -> const Batch& { return hooks_.batch(step, model_->batches.next()); }, limits);
     watch_.end_step();
     mesh_.observe(watch_.observer());
     watch_.compare_calls(world_);
@@ -254,7 +199,7 @@ class TrainingRun {
     finish_step(metrics);
     // The checkpoint exists from poll() on at the earliest: a run that goes on from it does not log this step again.
     saver_->poll();
-    watch_writing();
+    grace_->see_writing(saver_->slowest_s());
     skips_.check();
   }
 
@@ -281,24 +226,7 @@ class TrainingRun {
     startup_.mark("first step");
     if (world_.rank() == 0) std::fprintf(stderr, "start-up: %s\n", startup_.summary().c_str());
     stop_.pace(step_ms);
-    stop_s_ = 2 * stop_.interval_s();
-    tell_grace();
-  }
-
-  /// How long a signal waits for the end of the job at most: until all ranks know, for a checkpoint that is being
-  /// written, for the last one, as much again, and for the launcher.
-  void tell_grace() const {
-    constexpr double kLauncher_s = 5;
-    const double grace_s = kLauncher_s + 2 * (stop_s_ + 2 * writing_s_);
-    if (world_.rank() != 0) return;
-    LOG(INFO) << fmt::format("SIGUSR1 or SIGTERM has the run save what it has done and end within {:.1f} s", grace_s);
-  }
-
-  /// Checkpoints may take longer than it seemed.
-  void watch_writing() {
-    if (saver_->slowest_s() <= writing_s_) return;
-    writing_s_ = saver_->slowest_s();
-    if (startup_told_) tell_grace();
+    grace_->tell(2 * stop_.interval_s());
   }
 
   /// All ranks have left a step before its update, or an evaluation, since one was asked to stop: the position that
@@ -307,7 +235,7 @@ class TrainingRun {
     watch_.end_step();
     mesh_.observe(watch_.observer());
     watch_.saving([&] {
-      train_step_->abandon();
+      model_->train_step.abandon();
       const int64_t step = position_.step;
       if (saver_->step_in_flight() == step && !position_.unlogged.empty()) saver_->set_unlogged(position_.unlogged);
       if (saver_->step_in_flight() != step && !is_saved()) begin_saving(CheckpointSaver::After::kNothingChanges);
@@ -323,7 +251,7 @@ class TrainingRun {
   }
 
   /// Of the checkpoints on disk; -1: there are none.
-  int64_t newest_step() const { return newest_checkpoint(world_, run_dir_, std::numeric_limits<int64_t>::max()); }
+  int64_t newest_step() const { return newest_checkpoint(world_, run_dir_); }
   /// Whether the newest checkpoint is this position's. It may be of before the run went back to it: a run that goes on
   /// from it comes here again.
   bool is_saved() const { return newest_step() == position_.step; }
@@ -341,7 +269,7 @@ class TrainingRun {
       }
       if (metrics_) metrics_->go_back(position_.step);
     });
-    batches_->start_after(position_.step, position_.dropped_samples);
+    model_->batches.start_after(position_.step, position_.dropped_samples);
   }
 
   /// Whether a step is logged whatever it does.
@@ -366,14 +294,14 @@ class TrainingRun {
   bool due(int64_t step, int64_t every) const { return step == training_.steps() || (every > 0 && step % every == 0); }
 
   void evaluate(StepMetrics& metrics) {
-    train_step_->wait_for_weights();
+    model_->train_step.wait_for_weights();
     EvaluationOptions options;
     options.windows_at_a_time = training_.micro_batch_size();
     options.max_windows = config_.data().eval_windows();
     options.hooks = &stop_;
     for (const RunData::EvaluationSet& set : data_->evaluation()) {
-      const EvaluationResult result =
-          evaluate_set(s_, mesh_, *transformer_, model_->weight_tensors, set.data, options, evaluation_memory_);
+      const EvaluationResult result = evaluate_set(s_, mesh_, model_->transformer, model_->state.weight_tensors,
+                                                   set.data, options, evaluation_memory_);
       metrics.eval_loss[set.name] = result.loss();
     }
   }
@@ -383,7 +311,7 @@ class TrainingRun {
                                            : CheckpointSaver::After::kTrainingGoesOn);
   }
   void begin_saving(CheckpointSaver::After after) {
-    train_step_->wait_for_weights();
+    model_->train_step.wait_for_weights();
     saver_->begin(s_, position(), after);
   }
 
@@ -411,19 +339,15 @@ class TrainingRun {
   StopAgreement stop_;
   StageHooksList step_listeners_;
   bool startup_told_ = false;
-  double writing_s_ = 0, stop_s_ = 0;  // that a checkpoint takes, and until all ranks have heard of a signal
-  SavedPosition position_;             // without what has been learnt since it began
-  std::optional<RunLock> lock_;        // of rank 0
+  SavedPosition position_;       // without what has been learnt since it began
+  std::optional<RunLock> lock_;  // of rank 0
   std::unique_ptr<RunData> data_;
-  std::unique_ptr<ModelState> model_;
-  std::unique_ptr<Transformer> transformer_;
-  std::unique_ptr<TrainStep> train_step_;
+  std::unique_ptr<TrainedModel> model_;
+  RunStart start_;
   std::unique_ptr<MetricsSink> metrics_;    // of rank 0; what the saver writes waits for it
   std::unique_ptr<CheckpointSaver> saver_;  // whose threads end before all above
+  std::optional<GraceTime> grace_;
   std::optional<Rewinder> rewinder_;
-  std::optional<StepBatches> batches_;
-  std::optional<ResumePoint> resumed_;
-  std::optional<std::string> restart_reason_;  // on rank 0
   ActivationMemory evaluation_memory_;
   DiagnosticsProbe diagnostics_;
   StabilityMonitor monitor_;

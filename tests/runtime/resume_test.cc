@@ -383,14 +383,6 @@ TEST(Resume, WhatAnEarlierAttemptLeftDoesNotStay) {
   EXPECT_EQ(resumed_step(folder / "run"), 2);
 }
 
-TEST(RunFolder, OneJobAtATimeTrainsInIt) {
-  const TempFolder folder;
-  std::optional<RunLock> first(folder / "");
-  EXPECT_THAT(error_of([&] { RunLock second(folder / "", 0); }), HasSubstr("another job is training there"));
-  first.reset();
-  RunLock third(folder / "", 0);
-}
-
 TEST(Resume, RanksThatSeeOtherCheckpointsAreTold) {
   const TempFolder folder;
   make_run(folder / "0");
@@ -401,23 +393,6 @@ TEST(Resume, RanksThatSeeOtherCheckpointsAreTold) {
     resume(run, config, folder / std::to_string(world.rank()));
   });
   EXPECT_THAT(told, HasSubstr("rank 1 sees another checkpoint there than rank 0"));
-}
-
-TEST(RunFolder, ARunWithoutACheckpointStartsOverUnlessItIsAnother) {
-  const TempFolder folder;
-  const std::string run = folder / "run";
-  create_run_folder(run);
-  keep_config(run, tiny_config());
-  EXPECT_FALSE(restart_reason(run, tiny_config({"training.seed=2"}))) << "nothing was logged yet";
-  folder.write("run/metrics.jsonl", "");
-  EXPECT_EQ(restart_reason(run, tiny_config()), "the run has no checkpoint");
-  EXPECT_EQ(restart_reason(run, tiny_config({"optimizer.lr=2e-2"})),
-            "the run has no checkpoint; modified: optimizer.lr: 0.01 -> 0.02");
-  EXPECT_THAT(error_of([&] { restart_reason(run, tiny_config({"training.seed=2"})); }),
-              HasSubstr("run/config.textproto is of another run; choose another folder, or undo what was changed: "
-                        "modified: training.seed: 1 -> 2"));
-  std::filesystem::remove(folder / "run/config.textproto");
-  EXPECT_THAT(error_of([&] { restart_reason(run, tiny_config()); }), HasSubstr("config.textproto: cannot open"));
 }
 
 }  // namespace

@@ -146,8 +146,9 @@ TEST(Rewinder, TellsWhatItHasDone) {
 TEST(Rewinder, ThreadGroupABudgetThatIsUsedUpEndsTheRunOnEveryRank) {
   const TempFolder folder;
   std::filesystem::create_directories(folder / "run");
+  const TrainConfig config = rewinding({"stability.rewind.most_rewinds=1"});
   run_ranks(2, [&](ProcessGroup& world) {
-    RewindingRun run(rewinding({"stability.rewind.most_rewinds=1"}), folder / "run", world);
+    RewindingRun run(config, folder / "run", world);
     run.train(1, 5);
     run.go_back(5);
     run.train(3, 5);
