@@ -4,6 +4,8 @@
 
 SLUICE_BACKENDS(void adamw(Stream& s, const AdamW& op, Tensor weight, Tensor grad, Tensor m, Tensor v,
                            Tensor clip_factor, Tensor skip);
+                void adamw_sums(Stream& s, const AdamW& op, Tensor grad, Tensor m, Tensor v, Tensor clip_factor,
+                                Tensor sums);
                 void clip_by_global_norm(Stream& s, Tensor squared_norm, double max_norm, Tensor factor, Tensor norm,
                                          Tensor skip);
                 void skip_above(Stream& s, Tensor value, double scale, double limit, Tensor skip);)
@@ -21,6 +23,17 @@ void adamw(Stream& s, const AdamW& op, Tensor weight, Tensor grad, Tensor m, Ten
   expect("skip", skip, DType::kI32, {1});
   INVARIANT(op.step >= 1, "adamw: step ", op.step, " must be at least 1");
   SLUICE_DISPATCH(s, adamw(s, op, weight, grad, m, v, clip_factor, skip));
+}
+
+void adamw_sums(Stream& s, const AdamW& op, Tensor grad, Tensor m, Tensor v, Tensor clip_factor, Tensor sums) {
+  const Shape n{grad.count()};
+  expect("grad", grad, grad.dtype, n);
+  expect("m", m, grad.dtype, n);
+  expect("v", v, grad.dtype, n);
+  expect("clip_factor", clip_factor, DType::kF64, {1});
+  expect("sums", sums, DType::kF64, {3});
+  INVARIANT(op.step >= 1, "adamw: step ", op.step, " must be at least 1");
+  SLUICE_DISPATCH(s, adamw_sums(s, op, grad, m, v, clip_factor, sums));
 }
 
 void clip_by_global_norm(Stream& s, Tensor squared_norm, double max_norm, Tensor factor, Tensor norm, Tensor skip) {

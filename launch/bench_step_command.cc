@@ -13,6 +13,7 @@
 #include "models/count.h"
 #include "parallel/traffic.h"
 #include "runtime/diagnostics.h"
+#include "runtime/non_finite.h"
 #include "runtime/step.h"
 #include "runtime/traffic_plan.h"
 #include "runtime/validate.h"
@@ -72,6 +73,24 @@ double cpu_seconds() {
   return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
 }
 
+/// Looks for values that are not finite as a training run does, and takes the CPU time that it takes.
+class TimedFinder : public Probe {
+ public:
+  TimedFinder(const Mesh& mesh, const ModelState& model, const TrainStep& step) : finder_(mesh, model, step) {}
+
+  void begin_step(Stream& s) { finder_.begin_step(s); }
+  void see(const char* what, int64_t layer, Tensor x) override {
+    const double start = cpu_seconds();
+    finder_.see(what, layer, x);
+    seconds_ += cpu_seconds() - start;
+  }
+  double seconds() const { return seconds_; }
+
+ private:
+  NonFiniteFinder finder_;
+  double seconds_ = 0;
+};
+
 /// The diagnostics of a step that a training run logs, and the CPU time that they take.
 class TimedDiagnostics : public Probe {
  public:
@@ -79,6 +98,7 @@ class TimedDiagnostics : public Probe {
       : diagnostics_(config, mesh, DiagnosticsProbe::Detail::kCheap) {}
 
   bool sees_blocks() const override { return true; }
+  bool sees_logits() const override { return true; }
   void see_block(StepContext& ctx, int64_t layer, const TokenBatch& batch, const BlockSaved& block, Tensor y) override {
     const double start = cpu_seconds();
     diagnostics_.see_block(ctx, layer, batch, block, y);
@@ -126,6 +146,7 @@ void run_bench_step(const BenchStepOptions& options, Session& session) {
   std::vector<double> seconds;
   double loss = 0, load = 0;
   std::optional<double> diagnostics_share;
+  double watched_share = 0;
   for (int64_t i = 1; i <= options.warm_up + options.steps; ++i) {
     if (i == options.warm_up + 1) {
       step.wait_for_weights();
@@ -134,13 +155,17 @@ void run_bench_step(const BenchStepOptions& options, Session& session) {
     }
     // The last step that is not measured is one that a training run logs.
     TimedDiagnostics diagnostics(config.model(), mesh);
+    TimedFinder finder(mesh, model, step);
     const bool logged = i == options.warm_up;
     step.set_probe(logged ? &diagnostics : nullptr, 1);
+    step.set_watch(&finder);
+    finder.begin_step(s);
     const double cpu_start = cpu_seconds();
     const auto start = std::chrono::steady_clock::now();
     const StepResult& result = step.run(s, i, config.optimizer().lr(), scale, [&]() -> const Batch& { return batch; });
     // Those of the other steps arrive in the next one.
     if (i == options.warm_up + options.steps) step.wait_for_weights();
+    watched_share = finder.seconds() / (cpu_seconds() - cpu_start);
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     if (logged) diagnostics_share = diagnostics.share_of(cpu_seconds() - cpu_start);
     loss = result.losses.lm_loss;
@@ -155,22 +180,24 @@ void run_bench_step(const BenchStepOptions& options, Session& session) {
   const double rate = tokens / median(seconds);
   const double best = tokens / *std::min_element(seconds.begin(), seconds.end());
   const double flops = train_flops_per_token(config.model(), training.sequence_length());
-  const char* form =
-      options.json
-          ? "{{\"tokens_per_s_median\":{:.1f},\"tokens_per_s_best\":{:.1f},\"mfu\":{:.4f},"
-            "\"peak_gflops\":{:.1f},\"flops_per_token\":{:.0f},\"loss\":{:.6f},\"isa\":\"{}\","
-            "\"expert_load_max_over_mean\":{:.3f},\"communication_ms\":{:.3f},\"bytes_sent\":{},"
-            "\"diagnostics_share\":{}}}\n"
-          : "tokens/s {:.1f} median, {:.1f} best; {:.4f} of the {:.1f} GF/s that multiply-adds "
-            "reach; {:.0f} FLOPs a token; loss {:.6f}; {}; busiest expert {:.2f} of the mean; exposed "
-            "communication {:.1f} ms and {} bytes sent a step; diagnostics of a logged step {} of its CPU time\n";
+  const char* form = options.json
+                         ? "{{\"tokens_per_s_median\":{:.1f},\"tokens_per_s_best\":{:.1f},\"mfu\":{:.4f},"
+                           "\"peak_gflops\":{:.1f},\"flops_per_token\":{:.0f},\"loss\":{:.6f},\"isa\":\"{}\","
+                           "\"expert_load_max_over_mean\":{:.3f},\"communication_ms\":{:.3f},\"bytes_sent\":{},"
+                           "\"diagnostics_share\":{},\"watched_share\":{:.5f}}}\n"
+                         : "tokens/s {:.1f} median, {:.1f} best; {:.4f} of the {:.1f} GF/s that multiply-adds "
+                           "reach; {:.0f} FLOPs a token; loss {:.6f}; {}; busiest expert {:.2f} of the mean; exposed "
+                           "communication {:.1f} ms and {} bytes sent a step; diagnostics of a logged step {} of its "
+                           "CPU time, looking "
+                           "for values that are not finite {:.5f}\n";
   const Traffic traffic = meter.total();
   const double steps = static_cast<double>(options.steps);
   fmt::print(fmt::runtime(form), rate, best, rate * flops / peak, peak / 1e9, flops, loss, isa_name(s.isa), load,
              traffic.seconds * 1e3 / steps, traffic.bytes_sent / options.steps,
              diagnostics_share ? fmt::format("{:.5f}", *diagnostics_share)
              : options.json    ? "null"
-                               : "-");
+                               : "-",
+             watched_share);
   if (!options.json) print_traffic(meter, plan_traffic(config), options.steps);
 }
 

@@ -2,6 +2,8 @@
 # Runs a job under Open MPI's mpirun so that SIGTERM to this script lets it save what it has done:
 #   with_grace.sh mpirun -np 2 sluice train ...
 # mpirun itself would kill its ranks within a second, but hands SIGUSR1 on to them. A second signal ends the job at once.
+# And it ends when its ranks on this host have ended but mpirun waits on, as for a host whose link is down: after
+# SLUICE_LAUNCHER_PATIENCE_S seconds (default 20), with exit code 3.
 set -uo pipefail
 asked=0 job=
 ask() {
@@ -12,11 +14,42 @@ ask() {
 setsid "$@" &
 job=$!
 trap ask TERM INT USR1
+# has_ranks: whether the job has any on this host.
+has_ranks() {
+  local pid
+  for pid in $(cat /proc/"$job"/task/*/children 2> /dev/null); do
+    if grep -qsz '^OMPI_COMM_WORLD_RANK=' "/proc/$pid/environ"; then return 0; fi
+  done
+  return 1
+}
+end_launcher() {
+  local seen=0 alone_s=0
+  while kill -0 "$job" 2> /dev/null; do
+    if has_ranks; then seen=1 alone_s=0; elif [ $seen -eq 1 ]; then alone_s=$((alone_s + 1)); fi
+    if [ $alone_s -gt "${SLUICE_LAUNCHER_PATIENCE_S:-20}" ]; then
+      echo "error: the ranks of this host have ended, mpirun has not: it is killed" >&2
+      kill -KILL "$job"
+      return 3
+    fi
+    sleep 1
+  done
+}
+(
+  trap - TERM INT USR1
+  end_launcher
+) &
+watcher=$!
 # A signal ends the wait, not the job.
 while wait $job; code=$?; kill -0 $job 2> /dev/null; do :; done
 # Of a job that ended while a signal ended the wait.
 if [ $code -gt 128 ]; then
   wait $job
   code=$?
+fi
+if [ $code -eq 137 ]; then
+  wait $watcher
+  [ $? -ne 3 ] || code=3
+else
+  kill $watcher 2> /dev/null
 fi
 exit $code

@@ -96,7 +96,7 @@ void attention_layer_forward(StepContext& ctx, const ModelConfig& config, const 
   if (cache) extend_cache(ctx, *cache, saved, in);
   saved.out = ctx.saved.alloc("attention", x.dtype, h.query());
   saved.lse = ctx.saved.alloc("lse", x.dtype, {h.tokens, h.query_heads});
-  const bool seen = ctx.probe && ctx.probe->sees_blocks();
+  const bool seen = ctx.probe && ctx.probe->sees_logits();
   saved.largest = seen ? ctx.saved.alloc("largest_logits", x.dtype, saved.lse.shape) : Tensor{};
   attention_forward(ctx.stream, in, saved.out, saved.lse, saved.largest);
 

@@ -14,7 +14,7 @@ namespace sluice {
 struct AttentionSaved {
   ProjectedHeads q, k, v;
   Tensor out, lse;   ///< of the attention; lse [tokens, query_heads]
-  Tensor largest;    ///< [tokens, query_heads], the largest logit of a query; only where a probe sees blocks
+  Tensor largest;    ///< [tokens, query_heads], the largest logit of a query; only where a probe sees logits
   Tensor head_rstd;  ///< [tokens * query_heads], where the output of heads is normed
   Tensor gated;      ///< what o_proj reads; `out` itself without a gate and another control
   GateSaved out_gate;

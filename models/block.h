@@ -23,6 +23,32 @@ struct BlockSaved {
   OutputPathSaved mlp_path;
 };
 
+/// Two lookers-on, of whom each may be missing.
+class ProbeList : public Probe {
+ public:
+  explicit ProbeList(Probe* first = nullptr, Probe* second = nullptr) : probes_{first, second} {}
+  bool empty() const { return !probes_[0] && !probes_[1]; }
+  void see(const char* what, int64_t layer, Tensor x) override {
+    for (Probe* each : probes_) {
+      if (each) each->see(what, layer, x);
+    }
+  }
+  bool sees_blocks() const override {
+    return (probes_[0] && probes_[0]->sees_blocks()) || (probes_[1] && probes_[1]->sees_blocks());
+  }
+  bool sees_logits() const override {
+    return (probes_[0] && probes_[0]->sees_logits()) || (probes_[1] && probes_[1]->sees_logits());
+  }
+  void see_block(StepContext& ctx, int64_t layer, const TokenBatch& batch, const BlockSaved& block, Tensor y) override {
+    for (Probe* each : probes_) {
+      if (each && each->sees_blocks()) each->see_block(ctx, layer, batch, block, y);
+    }
+  }
+
+ private:
+  Probe* probes_[2];
+};
+
 /// What every block of a model shares in a step.
 struct BlockContext {
   const ModelConfig& config;

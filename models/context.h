@@ -19,8 +19,10 @@ class Probe {
   ///   what, layer  after what of which layer (-1: before the first)
   ///   x            [own tokens, hidden]
   virtual void see(const char*, int64_t, Tensor) {}
-  /// Whether it wants see_block.
+  /// Whether it wants see_block; asked behind each block.
   virtual bool sees_blocks() const { return false; }
+  /// Whether it wants AttentionSaved::largest of the blocks that it sees.
+  virtual bool sees_logits() const { return false; }
   /// All that the forward pass of a layer's block has made; the last is its output, [own tokens, hidden].
   virtual void see_block(StepContext&, int64_t, const TokenBatch&, const BlockSaved&, Tensor) {}
 };

@@ -113,6 +113,23 @@ void GradientReducer::abandon() {
   }
 }
 
+std::vector<GradientReducer::KnownPart> GradientReducer::known_parts(const ParameterRecord& record) const {
+  if (zero_ == ZeroStage::kNone) return {{place(record), true}};
+  std::vector<KnownPart> parts;
+  const int64_t first = record.flat_begin, last = first + record.count;
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    const int64_t own_begin = parts_[i].flat_begin, own_end = own_begin + parts_[i].count;
+    const int64_t from = std::max(first, own_begin), to = std::min(last, own_end);
+    if (from >= to) continue;
+    parts.push_back({owned(i).rows(from - own_begin, to - from), true});
+    if (zero_ != ZeroStage::kOptimizer) continue;
+    parts.push_back({flat_.rows(first, from - first), false});
+    parts.push_back({flat_.rows(to, last - to), false});
+  }
+  if (parts.empty() && zero_ == ZeroStage::kOptimizer) parts.push_back({place(record), false});
+  return parts;
+}
+
 Tensor GradientReducer::owned(size_t bucket) const {
   const OwnedPart& part = parts_[bucket];
   return zero_ == ZeroStage::kGradients ? shard_.rows(part.shard_begin, part.count)

@@ -39,6 +39,15 @@ class GradientReducer {
 
   /// [part.count] The sum over ranks of this rank's part of a bucket, after finish().
   Tensor owned(size_t bucket) const;
+  /// What this rank knows of a parameter's gradient after finish().
+  struct KnownPart {
+    Tensor part;
+    bool summed;  ///< over the ranks that hold copies; else what this rank has made of it
+  };
+  std::vector<KnownPart> known_parts(const ParameterRecord& record) const;
+  /// Whether a value that only its owner knows as not finite was made so by that rank: what the others have made is
+  /// still there.
+  bool tells_ranks_apart() const { return zero_ == ZeroStage::kOptimizer || mesh_.world().size() == 1; }
   /// [layout.count] All sums that this rank holds, after finish(); with ZeroStage::kNone only.
   Tensor all() const { return flat_; }
 

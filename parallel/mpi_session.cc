@@ -72,6 +72,12 @@ void fatal(int code, const char* text) {
     std::fprintf(stderr, "error: %s\n", text);
   }
   std::fflush(stderr);
+  // The abort may wait for a host that cannot be reached.
+  static constexpr std::chrono::seconds kPatience(10);
+  std::thread([code] {
+    std::this_thread::sleep_for(kPatience);
+    std::_Exit(code);
+  }).detach();
   if (with_mpi) MPI_Abort(MPI_COMM_WORLD, code);
   std::_Exit(code);
 }

@@ -88,6 +88,7 @@ class DiagnosticsProbe : public Probe {
   void map_attention(const AttentionMap& wanted);
 
   bool sees_blocks() const override { return true; }
+  bool sees_logits() const override { return true; }
   void see_block(StepContext& ctx, int64_t layer, const TokenBatch& batch, const BlockSaved& block, Tensor y) override;
 
   /// What all ranks have seen since the last call, or from the beginning. Every rank of the mesh calls it.

@@ -1,6 +1,8 @@
 #include "runtime/optimizer.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 
 #include "kernels/elementwise.h"
 #include "kernels/reduce.h"
@@ -35,18 +37,22 @@ Optimizer::Optimizer(const OptimizerConfig& config, ModelState& model, const Mes
   norm_ = state.alloc("norm", DType::kF64, {1});
   clip_factor_ = state.alloc("clip_factor", DType::kF64, {1});
   skip_ = state.alloc("skip", DType::kI32, {1});
+  update_sums_ = state.alloc("update_sums", DType::kF64, {static_cast<int64_t>(model.records.size()) + 1, 3});
+  updates_.resize(model.records.size());
   make_ranges();
 }
 
 void Optimizer::make_ranges() {
-  std::vector<const ParameterRecord*> records;
-  for (const ParameterRecord& r : model_.records) records.push_back(&r);
-  std::sort(records.begin(), records.end(), [](auto* a, auto* b) { return a->flat_begin < b->flat_begin; });
-  for (const ParameterRecord* r : records) {
-    const bool extends =
-        !ranges_.empty() && ranges_.back().weight_decay == r->weight_decay && ranges_.back().lr_scale == r->lr_scale;
-    if (!extends) ranges_.push_back({r->flat_begin, 0, r->weight_decay, r->lr_scale});
-    ranges_.back().count = r->flat_begin + r->count - ranges_.back().begin;
+  std::vector<size_t> order(model_.records.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  const auto begin = [&](size_t i) { return model_.records[i].flat_begin; };
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return begin(a) < begin(b); });
+  for (size_t i : order) {
+    const ParameterRecord& r = model_.records[i];
+    const bool extends = config_.update_clip() == 0 && !ranges_.empty() &&
+                         ranges_.back().weight_decay == r.weight_decay && ranges_.back().lr_scale == r.lr_scale;
+    if (!extends) ranges_.push_back({r.flat_begin, 0, r.weight_decay, r.lr_scale, i});
+    ranges_.back().count = r.flat_begin + r.count - ranges_.back().begin;
   }
 }
 
@@ -94,25 +100,59 @@ void Optimizer::update_elements(Stream& s, const AdamW& op, int64_t begin, int64
     const int64_t from = std::max(begin, range.begin), to = std::min(begin + count, range.begin + range.count);
     if (from >= to) continue;
     AdamW scaled = op;
-    scaled.lr *= range.lr_scale;
+    scaled.lr *= range.lr_scale * update_clip_factor(range.record);
     scaled.weight_decay = range.weight_decay ? config_.weight_decay() : 0;
+    if (config_.independent_decay() && config_.lr() > 0) scaled.weight_decay /= config_.lr() * range.lr_scale;
     const int64_t at = moment + from - begin;
     adamw(s, scaled, model_.weights.rows(from, to - from), gradient.rows(from - begin, to - from),
           m_.rows(at, to - from), v_.rows(at, to - from), clip_factor_, skip_);
   }
 }
 
-Optimizer::Result Optimizer::update(Stream& s, const GradientReducer& gradients, double lr, int64_t step,
-                                    const UpdateLimits& limits, const SummedLoss& lm_loss) {
+void Optimizer::measure(Stream& s, const GradientReducer& gradients, const AdamW& op) {
+  fill_zero(s, update_sums_);
+  const int64_t records = static_cast<int64_t>(updates_.size());
+  const Tensor sums = update_sums_.rows(0, records).reshaped({3 * records});
+  const Tensor of_part = update_sums_.rows(records, 1).reshaped({3});
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    const OwnedPart& part = parts_[i];
+    for (int64_t r = 0; r < records; ++r) {
+      const ParameterRecord& record = model_.records[static_cast<size_t>(r)];
+      const int64_t from = std::max(record.flat_begin, part.flat_begin),
+                    to = std::min(record.flat_begin + record.count, part.flat_begin + part.count);
+      if (from >= to) continue;
+      const int64_t at = from - part.flat_begin, count = to - from;
+      adamw_sums(s, op, gradients.owned(i).rows(at, count), owned_m(i).rows(at, count), owned_v(i).rows(at, count),
+                 clip_factor_, of_part);
+      add(s, sums.rows(3 * r, 3), of_part, sums.rows(3 * r, 3));
+    }
+  }
+  mesh_.world().all_reduce(sums).wait();
+  const double* values = sums.as<double>();
+  for (size_t r = 0; r < updates_.size(); ++r, values += 3) {
+    const double count = static_cast<double>(model_.records[r].global_count());
+    updates_[r] = {values[0], std::sqrt(values[1] / count), std::sqrt(values[2] / count)};
+  }
+}
+
+double Optimizer::update_clip_factor(size_t record) const {
+  const double staleness = updates_[record].staleness, most = config_.update_clip();
+  return most > 0 && staleness > most ? most / staleness : 1;
+}
+
+Optimizer::Result Optimizer::update(Stream& s, const GradientReducer& gradients, const UpdateRequest& request,
+                                    const SummedLoss& lm_loss) {
   global_norm(s, gradients);
-  skip_above(s, norm_, 1, limits.grad_norm, skip_);
-  skip_above(s, lm_loss.sum, lm_loss.per_target, limits.lm_loss, skip_);
+  skip_above(s, norm_, 1, request.limits.grad_norm, skip_);
+  skip_above(s, lm_loss.sum, lm_loss.per_target, request.limits.lm_loss, skip_);
   AdamW op;
-  op.lr = lr;
+  op.lr = request.lr;
   op.beta1 = config_.beta1();
   op.beta2 = config_.beta2();
   op.epsilon = config_.epsilon();
-  op.step = earlier_updates_ + step;
+  op.epsilon_in_root = config_.epsilon_place() == OptimizerConfig::INSIDE_ROOT;
+  op.step = earlier_updates_ + request.step;
+  if (request.measured || config_.update_clip() > 0) measure(s, gradients, op);
   if (zero_stage(config_) == ZeroStage::kNone) {
     update_elements(s, op, 0, model_.layout.count(), gradients.all(), 0);
   } else {

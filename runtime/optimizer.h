@@ -22,6 +22,21 @@ struct SummedLoss {
   double per_target = 1;  ///< times the sum: nats a target
 };
 
+/// What an update is asked to be.
+struct UpdateRequest {
+  double lr = 0;
+  int64_t step = 1;  ///< 1 for the run's first
+  UpdateLimits limits{};
+  bool measured = false;  ///< whether ParameterUpdates are wanted
+};
+
+/// What an update does to a parameter, over all ranks.
+struct ParameterUpdate {
+  double squared_gradient = 0;  ///< sum over elements, before clipping
+  double rms = 0;               ///< root mean square of m_hat / (sqrt(v_hat) + epsilon), before learning rate and decay
+  double staleness = 0;         ///< the same of gradient over sqrt(v_hat): 1 where v knows such gradients
+};
+
 /// AdamW over a model's flat buffers, with clipping by the global norm. Every element is counted in the norm by one
 /// rank; who updates it depends on the ZeRO stage.
 class Optimizer {
@@ -34,10 +49,12 @@ class Optimizer {
     double clip_factor = 1;
     bool skipped = false;  ///< the norm was not finite or something was above its limit; nothing was changed
   };
-  /// One update from summed gradients; `step` is 1 for the run's first. The weights that this rank updates, and their
-  /// moments, change unless skipped. Every rank of the mesh calls it, with the same result.
-  Result update(Stream& s, const GradientReducer& gradients, double lr, int64_t step, const UpdateLimits& limits,
-                const SummedLoss& lm_loss);
+  /// One update from summed gradients. The weights that this rank updates, and their moments, change unless skipped.
+  /// Every rank of the mesh calls it, with the same request and result.
+  Result update(Stream& s, const GradientReducer& gradients, const UpdateRequest& request, const SummedLoss& lm_loss);
+
+  /// Of each of the model's records, in the last update that was measured, or would have been but for its skip.
+  const std::vector<ParameterUpdate>& parameter_updates() const { return updates_; }
 
   /// Elements [begin, end) of what this rank holds of a parameter, and their moments.
   struct Moments {
@@ -69,10 +86,14 @@ class Optimizer {
     int64_t begin, count;
     bool weight_decay;
     double lr_scale;
+    size_t record;  // the first of those that it holds
   };
   void make_ranges();
   int64_t owned_begin(size_t bucket) const;
   void global_norm(Stream& s, const GradientReducer& gradients);
+  void measure(Stream& s, const GradientReducer& gradients, const AdamW& op);
+  /// Of the learning rate of a record.
+  double update_clip_factor(size_t record) const;
   /// Updates flat elements [begin, begin + count), whose gradients and moments lie in `gradient` and from `moment` on.
   void update_elements(Stream& s, const AdamW& op, int64_t begin, int64_t count, Tensor gradient, int64_t moment);
 
@@ -84,6 +105,8 @@ class Optimizer {
   Tensor m_, v_;               // [layout.count], or owned parts only
   Tensor squares_;             // [buckets] f64
   Tensor squared_norm_, norm_, clip_factor_, skip_;
+  Tensor update_sums_;  // [records, 3] f64, then one part of a record
+  std::vector<ParameterUpdate> updates_;
   int64_t earlier_updates_ = 0;
 };
 

@@ -7,6 +7,7 @@
 #include "parallel/agree.h"
 #include "runtime/metrics/audit_log.h"
 #include "runtime/schedule.h"
+#include "runtime/stability/indicators.h"
 #include "runtime/step_folders.h"
 
 namespace sluice {
@@ -15,7 +16,10 @@ namespace {
 bool rewinds(const SignalSpike& spike) { return spike.action == SignalPolicy::REWIND; }
 
 bool may_rewind(const StabilityConfig& config) {
-  return config.lm_loss().action() == SignalPolicy::REWIND || config.grad_norm().action() == SignalPolicy::REWIND;
+  const auto rewinds = [](const SignalPolicy& policy) { return policy.action() == SignalPolicy::REWIND; };
+  const std::vector<Indicator> indicators = all_indicators();
+  return rewinds(config.lm_loss()) || rewinds(config.grad_norm()) ||
+         std::any_of(indicators.begin(), indicators.end(), [&](Indicator i) { return rewinds(policy_of(config, i)); });
 }
 
 std::string in_words(const std::vector<SignalSpike>& spikes) {

@@ -34,9 +34,9 @@ class Rewinder {
   bool due(int64_t step) const;
   /// Keeps one, if a policy may ever need it.
   void keep(Stream& s, const SavedPosition& position);
-  /// Puts weights and moments back to where they were before the spikes of step `now.step`, whose update was not made,
-  /// and notes that. Returns the position to go on from: the samples up to now are dropped. Throws AgreedError of
-  /// Fault::kDiverged when the budget is used up, and what resume() does.
+  /// Puts weights and moments back to where they were before the spikes of step `now.step`, and notes that. Returns the
+  /// position to go on from: the samples up to now are dropped. Throws AgreedError of Fault::kDiverged when the budget
+  /// is used up, and what resume() does.
   SavedPosition go_back(Stream& s, const SavedPosition& now, const std::vector<SignalSpike>& spikes);
 
   /// Of the learning rate of a step.

@@ -135,20 +135,21 @@ double probe_checkpoints(const std::string& run_dir, const TrainConfig& config, 
   return writing_s;
 }
 
-RunLock::RunLock(const std::string& run_dir, double wait_s) {
-  const std::string path = run_dir + "/lock";
-  file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  ENSURE(file_ >= 0, path, ": cannot open: ", std::strerror(errno));
+RunLock::RunLock(const std::string& run_dir)
+    : path_(run_dir + "/lock"), file_(::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {
+  ENSURE(file_ >= 0, path_, ": cannot open: ", std::strerror(errno));
+}
+
+bool RunLock::take(double wait_s) {
   int error = 0;
-  const bool locked = within(wait_s, [&] {
+  const bool taken = within(wait_s, [&] {
     error = ::flock(file_, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
     return error != EWOULDBLOCK && error != EINTR;
   });
-  if (!locked) ::close(file_);
-  ENSURE(locked, "--run ", run_dir, ": another job is training there; wait for its end or choose another folder");
-  if (error) {
-    LOG(WARNING) << path << ": cannot be locked: " << std::strerror(error) << "; take care that one job uses it";
+  if (taken && error) {
+    LOG(WARNING) << path_ << ": cannot be locked: " << std::strerror(error) << "; take care that one job uses it";
   }
+  return taken;
 }
 
 RunLock::~RunLock() { ::close(file_); }

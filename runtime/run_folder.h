@@ -19,16 +19,20 @@ double probe_checkpoints(const std::string& run_dir, const TrainConfig& config, 
                          int64_t shard_bytes, ProcessGroup& world);
 
 /// That no other job trains in a folder, as long as this lives: a lock on RUN/lock, which a dying process gives back.
-/// Only warns on a file system without locks. Throws Error naming --run when another job still has it after `wait_s`
-/// seconds.
 class RunLock {
  public:
-  explicit RunLock(const std::string& run_dir, double wait_s = 10);
+  /// Throws Error naming the file when it cannot be opened.
+  explicit RunLock(const std::string& run_dir);
   ~RunLock();
   RunLock(const RunLock&) = delete;
   RunLock& operator=(const RunLock&) = delete;
 
+  /// Tries for so many seconds at most, once at least. False: another job has it. On a file system without locks it
+  /// warns and returns true.
+  bool take(double wait_s);
+
  private:
+  const std::string path_;
   int file_;
 };
 

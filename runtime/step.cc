@@ -1,6 +1,7 @@
 #include "runtime/step.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "kernels/elementwise.h"
 #include "kernels/router.h"
@@ -61,7 +62,8 @@ const StepResult& TrainStep::run(Stream& s, int64_t step, double lr, const LossS
   ctx.expert_budget = expert_budget_;
   ctx.hooks = &hooks;
   for (int64_t i = 0; i < scale.micro_steps; ++i) {
-    ctx.probe = i < probed_micro_steps_ ? probe_ : nullptr;
+    probes_ = ProbeList(i < probed_micro_steps_ ? probe_ : nullptr, watch_);
+    ctx.probe = probes_.empty() ? nullptr : &probes_;
     reducer_.begin_micro_step(i == 0, i + 1 == scale.micro_steps);
     ctx.gradients_hold_sums = reducer_.holds_sums();
     transformer_.train_micro_step(ctx, model_.weight_tensors, token_batch(next_batch()), scale, sums_, saved_,
@@ -70,7 +72,7 @@ const StepResult& TrainStep::run(Stream& s, int64_t step, double lr, const LossS
   reducer_.finish(s);
   mesh_.world().all_reduce(all_sums_).wait();
   const Optimizer::Result update =
-      optimizer_.update(s, reducer_, lr, step, limits, {sums_.lm_loss, scale.per_target()});
+      optimizer_.update(s, reducer_, {lr, step, limits, measured_}, {sums_.lm_loss, scale.per_target()});
   if (!update.skipped) balance_by_bias(s);
   share_weights();
   collect(scale, update);
@@ -113,6 +115,29 @@ void TrainStep::collect(const LossScale& scale, const Optimizer::Result& update)
     const int64_t most = *std::max_element(counts, counts + experts);
     result_.expert_load_max_over_mean.push_back(static_cast<double>(most * experts) / static_cast<double>(total));
     result_.router_entropy.push_back(sums_.router.as<double>()[layer * 3 + 2]);
+  }
+  collect_updates();
+}
+
+void TrainStep::collect_updates() {
+  for (auto* each : {&result_.layer_grad_norm, &result_.layer_update_rms, &result_.layer_staleness}) each->clear();
+  if (!measured_) return;
+  const Stages stages(transformer_.config());
+  for (int64_t layer = 0; layer < transformer_.config().num_layers(); ++layer) {
+    double count = 0, gradients = 0, updates = 0, ratios = 0;
+    for (size_t r = 0; r < model_.records.size(); ++r) {
+      const ParameterRecord& record = model_.records[r];
+      if (record.stage != stages.block(layer)) continue;
+      const ParameterUpdate& update = optimizer_.parameter_updates()[r];
+      const double elements = static_cast<double>(record.global_count());
+      count += elements;
+      gradients += update.squared_gradient;
+      updates += update.rms * update.rms * elements;
+      ratios += update.staleness * update.staleness * elements;
+    }
+    result_.layer_grad_norm.push_back(std::sqrt(gradients));
+    result_.layer_update_rms.push_back(std::sqrt(updates / count));
+    result_.layer_staleness.push_back(std::sqrt(ratios / count));
   }
 }
 

@@ -31,6 +31,8 @@ struct StepResult {
   bool skipped = false;
   std::vector<double> expert_load_max_over_mean;  ///< of each layer; empty without experts
   std::vector<double> router_entropy;             ///< of each layer, nats
+  // Of each layer, where updates are measured: see ParameterUpdate.
+  std::vector<double> layer_grad_norm, layer_update_rms, layer_staleness;
 };
 
 /// What one optimizer step does: forward and backward of its micro-steps, the sum over ranks, the update.
@@ -51,6 +53,10 @@ class TrainStep {
     probe_ = probe;
     probed_micro_steps_ = micro_steps;
   }
+  /// Lets `watch` see all micro-steps, after the probe; null: nobody.
+  void set_watch(Probe* watch) { watch_ = watch; }
+  /// Whether the next steps tell what their updates do to each layer and parameter.
+  void measure_updates(bool wanted) { measured_ = wanted; }
   /// Tells `listener` too where the model is: before anything else happens at the beginning of a stage, and after all
   /// else at its end; null: nobody.
   void set_listener(StageHooks* listener) { listener_ = listener; }
@@ -96,6 +102,7 @@ class TrainStep {
   void reset_sums(Stream& s);
   void balance_by_bias(Stream& s);
   void collect(const LossScale& scale, const Optimizer::Result& update);
+  void collect_updates();
 
   const Transformer& transformer_;
   ModelState& model_;
@@ -114,6 +121,9 @@ class TrainStep {
   StepResult result_;
   Probe* probe_ = nullptr;
   int64_t probed_micro_steps_ = 0;
+  Probe* watch_ = nullptr;
+  ProbeList probes_;
+  bool measured_ = false;
   StageHooks* listener_ = nullptr;
 };
 

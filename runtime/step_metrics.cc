@@ -19,6 +19,9 @@ StepMetrics step_metrics(const TrainConfig& config, int64_t step, double lr, con
   metrics.skipped = result.skipped;
   metrics.layers.expert_load_max_over_mean = result.expert_load_max_over_mean;
   metrics.layers.router_entropy = result.router_entropy;
+  metrics.layers.grad_norm = result.layer_grad_norm;
+  metrics.layers.update_rms = result.layer_update_rms;
+  metrics.layers.second_moment_staleness = result.layer_staleness;
   return metrics;
 }
 

@@ -6,6 +6,7 @@
 
 #include "kernels/core/isa.h"
 #include "models/count.h"
+#include "runtime/stability/indicators.h"
 #include "runtime/validate_model.h"
 
 namespace sluice {
@@ -174,6 +175,7 @@ void check_optimizer(ConfigReport& report, const OptimizerConfig& o, int64_t ste
   report.check(o.beta2() >= 0 && o.beta2() < 1, "optimizer.beta2=", o.beta2(), " must be in [0, 1)");
   report.above_zero("optimizer.epsilon", o.epsilon());
   report.not_negative("optimizer.clip", o.clip());
+  report.not_negative("optimizer.update_clip", o.update_clip());
   report.check(o.zero_stage() >= 0 && o.zero_stage() <= 2, "optimizer.zero_stage=", o.zero_stage(),
                " must be 0, 1 or 2");
   if (o.has_decay_steps()) {
@@ -215,6 +217,14 @@ void check_stability(ConfigReport& report, const StabilityConfig& s) {
   report.above_zero("stability.threshold", s.threshold());
   report.above_zero("stability.lm_loss.threshold", s.lm_loss().has_threshold() ? s.lm_loss().threshold() : 1);
   report.above_zero("stability.grad_norm.threshold", s.grad_norm().has_threshold() ? s.grad_norm().threshold() : 1);
+  report.above_zero("stability.indicators.threshold", s.indicators().threshold());
+  for (Indicator indicator : all_indicators()) {
+    const SignalPolicy& policy = policy_of(s, indicator);
+    const std::string name = concat("stability.indicators.", name_of(indicator));
+    if (policy.has_threshold()) report.above_zero((name + ".threshold").c_str(), policy.threshold());
+    report.check(policy.action() != SignalPolicy::SKIP, name,
+                 ".action=SKIP comes too late: the update is made when it is known; LOG and REWIND can be chosen");
+  }
   report.check(s.most_skips_in_a_row() >= 1, "stability.most_skips_in_a_row=", s.most_skips_in_a_row(),
                " must be 1 or more");
   window("stability.level_window", 5, s.level_window());

@@ -68,10 +68,15 @@ StepMetrics parse_metrics(const std::string& line, const std::string& origin) tr
   }
   LayerMetrics& layers = metrics.layers;
   const std::map<std::string, std::vector<double>*> known = {
-      {"gate_mean", &layers.gate_mean},           {"first_token_attention", &layers.first_token_attention},
-      {"max_activation", &layers.max_activation}, {"expert_load_max_over_mean", &layers.expert_load_max_over_mean},
-      {"router_entropy", &layers.router_entropy}, {"grad_norm", &layers.grad_norm},
-      {"update_rms", &layers.update_rms},         {"attention_logit_max", &layers.attention_logit_max}};
+      {"gate_mean", &layers.gate_mean},
+      {"first_token_attention", &layers.first_token_attention},
+      {"max_activation", &layers.max_activation},
+      {"expert_load_max_over_mean", &layers.expert_load_max_over_mean},
+      {"router_entropy", &layers.router_entropy},
+      {"grad_norm", &layers.grad_norm},
+      {"update_rms", &layers.update_rms},
+      {"attention_logit_max", &layers.attention_logit_max},
+      {"second_moment_staleness", &layers.second_moment_staleness}};
   const nlohmann::json arrays = object.value("layers", nlohmann::json::object());
   check(arrays.is_object());
   for (const auto& [name, values] : arrays.items()) {

@@ -17,7 +17,8 @@ struct LayerMetrics {
   std::vector<double> expert_load_max_over_mean;  ///< tokens of the busiest expert over the mean; 1 is balanced
   std::vector<double> router_entropy;             ///< nats
   std::vector<double> grad_norm;
-  std::vector<double> update_rms;
+  std::vector<double> update_rms;               ///< of AdamW's update, before learning rate and decay
+  std::vector<double> second_moment_staleness;  ///< root mean square of gradient over sqrt(second moment)
   std::vector<double> attention_logit_max;
   /// Of gates beside gate_mean, which is that of the configuration's first: gate_std, gate_below_0.1, gate_mean.G2 ...
   std::map<std::string, std::vector<double>> gates;
@@ -64,6 +65,7 @@ void for_each_layer_array(const LayerMetrics& layers, Visit&& visit) {
   offer("router_entropy", layers.router_entropy);
   offer("grad_norm", layers.grad_norm);
   offer("update_rms", layers.update_rms);
+  offer("second_moment_staleness", layers.second_moment_staleness);
   offer("attention_logit_max", layers.attention_logit_max);
   for (const auto& [name, values] : layers.gates) offer(name.c_str(), values);
 }

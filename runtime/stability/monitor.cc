@@ -19,10 +19,13 @@ StabilityConfig with_threshold(StabilityConfig config, const SignalPolicy& polic
 }  // namespace
 
 std::string SignalSpike::in_words() const {
-  if (!std::isfinite(value)) return concat(signal, " is ", std::isnan(value) ? "nan" : "inf");
-  const double asked = (reading.limit - reading.trend) / reading.noise;
-  return concat(signal, " ", value, " is ", reading.score, " deviations above its trend; ", asked, " or ", limit,
-                " are the limit");
+  std::string words = concat(signal, " is ", std::isnan(value) ? "nan" : "inf");
+  if (std::isfinite(value)) {
+    const double asked = (reading.limit - reading.trend) / reading.noise;
+    words = concat(signal, " ", value, " is ", reading.score, " deviations ", falls ? "below" : "above", " its trend; ",
+                   asked, " or ", limit, " are the limit");
+  }
+  return meaning.empty() ? words : concat(words, ": ", meaning);
 }
 
 StabilityMonitor::StabilityMonitor(const StabilityConfig& config)

@@ -10,11 +10,13 @@ namespace sluice {
 
 /// A value of a step that its signal's past does not explain.
 struct SignalSpike {
-  std::string signal;  ///< lm_loss or grad_norm
+  std::string signal;  ///< lm_loss or grad_norm, or an indicator and where
   double value = 0, limit = 0;
   SpikeReading reading;  ///< of what is watched: of a gradient norm its logarithm
   SignalPolicy::Action action = SignalPolicy::LOG;
-  bool first = false;  ///< of its episode
+  bool first = false;   ///< of its episode
+  bool falls = false;   ///< what is watched is below its trend
+  std::string meaning;  ///< in plain words; empty: its name says it
 
   /// Whether it keeps its step from being an update.
   bool skips() const { return action != SignalPolicy::LOG || !std::isfinite(value); }

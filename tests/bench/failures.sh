@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What becomes of a job when something breaks, after how long, and what the next start makes of it: the table of
-# docs/stability.md. Two ranks that watch each other with a deadline of 10 s; checkpoints every 20 steps. Needs root for
-# disks of its own and network namespaces.
+# docs/stability.md. Two ranks that watch each other with a deadline of 10 s; checkpoints every 20 steps. Those on two
+# hosts are started by launch/with_grace.sh. Needs root for disks of its own and network namespaces.
 #   SLUICE=build/cpu/bin/sluice SOURCE=. bash tests/bench/failures.sh
 set -euo pipefail
 SLUICE=$(realpath "$SLUICE") SOURCE=$(realpath "$SOURCE")
@@ -77,10 +77,13 @@ mkdir disk
 name="full disk" run=disk/full
 mount -t tmpfs -o size=24m none disk
 start
-dd if=/dev/zero of=disk/filler bs=1M count=100 2> /dev/null || true
-sleep 3
+# What retention gives back is taken too.
+for ((i = 0; i < 6; ++i)); do
+  dd if=/dev/zero of=disk/filler$i bs=1M count=100 2> /dev/null || true
+  sleep 0.5
+done
 state=$(kill -0 $job 2> /dev/null && echo "goes on, warns of each checkpoint" || echo "has ended")
-rm disk/filler
+rm disk/filler*
 sleep 3
 kill -USR1 $job 2> /dev/null || true
 ends
@@ -108,7 +111,7 @@ done
 printf '%s\n' '#!/bin/bash' shift "exec nsenter --net=/run/netns/$id-b unshare --uts bash -c \"hostname $id-b; cd $PWD; \$*\"" > agent
 chmod +x agent
 launcher=(nsenter --net=/run/netns/$id-a unshare --uts bash -c "hostname $id-a; exec \"\$@\"" two_hosts
-  mpirun --host 10.77.0.10:1,10.77.0.11:1 -np 2 --bind-to none --mca plm_rsh_agent "$PWD/agent" --mca btl tcp,self
+  bash "$SOURCE/launch/with_grace.sh" mpirun --host 10.77.0.10:1,10.77.0.11:1 -np 2 --bind-to none --mca plm_rsh_agent "$PWD/agent" --mca btl tcp,self
   --mca btl_tcp_if_include 10.77.0.0/24 --mca oob_tcp_if_include 10.77.0.0/24)
 start
 ip -n $id-b link set eth0 down

@@ -43,16 +43,31 @@ class AdamWUpdate : public KernelTest {
   }
 };
 
-TEST_P(AdamWUpdate, FiveStepsEqualItsEquation) {
-  for (int64_t n : {0, 1, 7, 33, 5001}) {
+TEST_P(AdamWUpdate, FiveStepsAndTheirSumsEqualTheEquations) {
+  for (const auto& [n, epsilon_in_root] :
+       {std::pair<int64_t, bool>{0, false}, {1, true}, {7, false}, {33, true}, {5001, false}, {20001, true}}) {
     State state(dtype(), n);
     std::vector<reference::AdamWParameter> want;
-    for (double weight : state.weight.values()) want.push_back({weight});
+    for (double weight : state.weight.values()) want.push_back({weight, 0, 0, epsilon_in_root});
     for (int step = 1; step <= 5; ++step) {
-      const TestTensor grad = gradient(n, step);
-      state.update(stream(), settings(step), grad, kClip, 0);
+      AdamW op = settings(step);
+      op.epsilon_in_root = epsilon_in_root;
+      // Large enough to matter.
+      op.epsilon = 0.1;
+      const TestTensor grad = gradient(n, step), clip(DType::kF64, {1}, {kClip}), sums(DType::kF64, {3});
+      adamw_sums(stream(), op, grad, state.m, state.v, clip, sums);
+      state.update(stream(), op, grad, kClip, 0);
       const std::vector<double> g = grad.values();
-      for (size_t i = 0; i < want.size(); ++i) want[i].update(kClip * g[i], 1e-2, 0.9, 0.95, 1e-8, 0.1, step);
+      std::vector<double> want_sums(3);
+      for (size_t i = 0; i < want.size(); ++i) {
+        want[i].update(kClip * g[i], 1e-2, 0.9, 0.95, 0.1, 0.1, step);
+        want_sums[0] += g[i] * g[i];
+        want_sums[1] += want[i].change * want[i].change;
+        want_sums[2] += want[i].ratio * want[i].ratio;
+      }
+      for (size_t i = 0; i < 3; ++i) {
+        EXPECT_NEAR(sums.values()[i], want_sums[i], tolerance(dtype()) * want_sums[i]) << n << " step " << step;
+      }
     }
     std::vector<double> weight, m, v;
     for (const auto& parameter : want) {
@@ -79,6 +94,10 @@ TEST_P(AdamWUpdate, ResultDoesNotDependOnTheThreads) {
   state.update(stream(), settings(1), gradient(20001, 1), kClip, 0);
   single.update(s, settings(1), gradient(20001, 1), kClip, 0);
   EXPECT_TRUE(state.weight.same_bits(single.weight));
+  const TestTensor clip(DType::kF64, {1}, {kClip}), of_all(DType::kF64, {3}), of_one(DType::kF64, {3});
+  adamw_sums(stream(), settings(2), gradient(20001, 2), state.m, state.v, clip, of_all);
+  adamw_sums(s, settings(2), gradient(20001, 2), state.m, state.v, clip, of_one);
+  EXPECT_TRUE(of_all.same_bits(of_one));
 }
 
 TEST_P(AdamWUpdate, RefusesMomentsOfAnotherLengthAndStepZero) {
