@@ -24,10 +24,11 @@ struct AdamW {
 void adamw(Stream& s, const AdamW& op, Tensor weight, Tensor grad, Tensor m, Tensor v, Tensor clip_factor, Tensor skip);
 
 /// What the update that adamw() would make of the same tensors is like; nothing changes. With m and v as they would be:
-///   sums [3] f64 out, over elements: grad^2, before clipping; u^2 of the update u = m_hat / (sqrt(v_hat) + epsilon),
-///   before learning rate
-///                     and decay; g^2 / max(v_hat, epsilon^2), which is large where v has not followed the gradient
-///                     [wortsman2023]
+///   sums [3] f64 out, over elements:
+///     grad^2, before clipping;
+///     u^2 of the update u = m_hat / (sqrt(v_hat) + epsilon), or as epsilon_in_root says, before learning rate and
+///     decay; g^2 / max(v_hat, epsilon^2), or epsilon in the root: large where v has not followed the gradient
+///     [wortsman2023]
 /// The order of the sums depends on the count alone, not on the number of threads.
 void adamw_sums(Stream& s, const AdamW& op, Tensor grad, Tensor m, Tensor v, Tensor clip_factor, Tensor sums);
 

@@ -5,6 +5,11 @@
 # And it ends when its ranks on this host have ended but mpirun waits on, as for a host whose link is down: after
 # SLUICE_LAUNCHER_PATIENCE_S seconds (default 20), with exit code 3.
 set -uo pipefail
+patience_s=${SLUICE_LAUNCHER_PATIENCE_S:-20}
+if ! [[ $patience_s =~ ^[0-9]+$ ]]; then
+  echo "error: SLUICE_LAUNCHER_PATIENCE_S=$patience_s must be whole seconds" >&2
+  exit 1
+fi
 asked=0 job=
 ask() {
   asked=$((asked + 1))
@@ -26,16 +31,17 @@ end_launcher() {
   local seen=0 alone_s=0
   while kill -0 "$job" 2> /dev/null; do
     if has_ranks; then seen=1 alone_s=0; elif [ $seen -eq 1 ]; then alone_s=$((alone_s + 1)); fi
-    if [ $alone_s -gt "${SLUICE_LAUNCHER_PATIENCE_S:-20}" ]; then
+    if [ $alone_s -gt "$patience_s" ]; then
       echo "error: the ranks of this host have ended, mpirun has not: it is killed" >&2
-      kill -KILL "$job"
+      kill -KILL -- "-$job"
       return 3
     fi
     sleep 1
   done
 }
 (
-  trap - TERM INT USR1
+  # Whoever sends a signal to all of the group means the job.
+  trap '' TERM INT USR1
   end_launcher
 ) &
 watcher=$!
@@ -50,6 +56,6 @@ if [ $code -eq 137 ]; then
   wait $watcher
   [ $? -ne 3 ] || code=3
 else
-  kill $watcher 2> /dev/null
+  kill -KILL $watcher 2> /dev/null
 fi
 exit $code

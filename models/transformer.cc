@@ -100,6 +100,7 @@ void Transformer::backward(StepContext& ctx, const ModelTensors& p, const TokenB
   if (logit_scale_ != 1) scale_hidden(ctx, d_normed);
   Tensor d = ctx.scratch.alloc("d_residual", d_normed.dtype, d_normed.shape);
   rms_norm_backward(ctx.stream, d_normed, saved.last, p.norm, saved.norm_rstd, d, grads.norm);
+  if (ctx.probe) ctx.probe->see("gradient behind the last layer", config_.num_layers(), d);
   if (ctx.hooks) ctx.hooks->after_backward(stages.head());
   for (size_t i = p.blocks.size(); i-- > 0;) {
     const int stage = stages.block(static_cast<int64_t>(i));

@@ -74,10 +74,14 @@ void fatal(int code, const char* text) {
   std::fflush(stderr);
   // The abort may wait for a host that cannot be reached.
   static constexpr std::chrono::seconds kPatience(10);
-  std::thread([code] {
-    std::this_thread::sleep_for(kPatience);
-    std::_Exit(code);
-  }).detach();
+  try {
+    std::thread([code] {
+      std::this_thread::sleep_for(kPatience);
+      std::_Exit(code);
+    }).detach();
+  } catch (const std::exception&) {
+    // There may be no memory for a thread.
+  }
   if (with_mpi) MPI_Abort(MPI_COMM_WORLD, code);
   std::_Exit(code);
 }

@@ -15,16 +15,16 @@ constexpr int64_t kMoments = 0, kOwnWeights = 1, kActivations = 2, kTensorsAPlac
 constexpr int64_t kGradients = int64_t{1} << 40, kSummedGradients = kGradients + 1;
 constexpr int64_t kNothing = std::numeric_limits<int64_t>::max();
 
-std::string in_layer(const char* what, int64_t layer) {
-  return layer < 0 ? std::string("what the embedding gives") : concat(what, " of layer ", layer);
-}
+std::string in_layer(const char* what, int64_t layer) { return concat(what, " of layer ", layer); }
 
 /// In plain words, of what a Probe is told.
-const char* residual_name(const std::string& what) {
-  if (what == "attention") return "the residual behind attention";
-  if (what == "feed-forward") return "the residual behind the feed-forward layer";
-  if (what == "gradient behind attention") return "the gradient of the residual behind attention";
-  return "the gradient of the input";
+std::string residual(const std::string& what, int64_t layer) {
+  if (what == "embedding") return "what the embedding gives";
+  if (what == "attention") return in_layer("the residual behind attention", layer);
+  if (what == "feed-forward") return in_layer("the residual behind the feed-forward layer", layer);
+  if (what == "gradient behind the last layer") return "the gradient of the residual behind the last layer";
+  if (what == "gradient behind attention") return in_layer("the gradient of the residual behind attention", layer);
+  return in_layer("the gradient of the input", layer);
 }
 
 }  // namespace
@@ -44,8 +44,10 @@ bool NonFiniteFinder::finite(Tensor x) {
 void NonFiniteFinder::see(const char* what, int64_t layer, Tensor x) {
   ++place_;
   if (found_ || finite(x)) return;
-  found_ = looks_closer_ = true;
-  in_activations_ = {kActivations + place_ * kTensorsAPlace + kTensorsAPlace - 1, in_layer(residual_name(what), layer)};
+  found_ = true;
+  const std::string place = what;
+  looks_closer_ = place == "attention" || place == "feed-forward";
+  in_activations_ = {kActivations + place_ * kTensorsAPlace + kTensorsAPlace - 1, residual(place, layer)};
 }
 
 void NonFiniteFinder::see_block(StepContext&, int64_t layer, const TokenBatch&, const BlockSaved& block, Tensor) {
@@ -108,12 +110,16 @@ std::string NonFiniteFinder::where() {
   int64_t order = -first.order;
   world.all_reduce({&order, DType::kI64, Device::kCpu, {1}}, ReduceOp::kMax).wait();
   if (order == -kNothing) return "";
-  int64_t rank = first.order == -order ? world.size() - world.rank() : 0;
+  const bool here = first.order == -order;
+  int64_t rank = here ? world.size() - world.rank() : 0, ranks = here;
   world.all_reduce({&rank, DType::kI64, Device::kCpu, {1}}, ReduceOp::kMax).wait();
+  world.all_reduce({&ranks, DType::kI64, Device::kCpu, {1}}).wait();
   const int root = world.size() - static_cast<int>(rank);
   const std::string what = broadcast_string(world, first.what, root);
-  const bool known = -order != kSummedGradients || train_step_.gradients().tells_ranks_apart();
-  return known ? concat(what, " on rank ", root) : what + ", summed over ranks";
+  if (-order == kSummedGradients && !train_step_.gradients().tells_ranks_apart()) return what + ", summed over ranks";
+  const std::string told = -order >= kActivations && -order < kGradients ? what + ", first seen" : what;
+  return ranks > 1 ? concat(told, " on ", ranks, " ranks at once, rank ", root, " is one")
+                   : concat(told, " on rank ", root);
 }
 
 }  // namespace sluice

@@ -32,7 +32,7 @@ void SkipGuard::see(int64_t step, const StepResult& result, const std::vector<Si
     append_audit(run_dir_, step, "skip", reason_);
   }
   for (const SignalSpike& spike : spikes) {
-    if (spike.first && !spike.skips()) LOG(WARNING) << "step " << step << ": " << spike.in_words();
+    if (spike.first && !(spike.skips() && result.skipped)) LOG(WARNING) << "step " << step << ": " << spike.in_words();
   }
 }
 

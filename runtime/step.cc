@@ -45,6 +45,9 @@ TrainStep::TrainStep(const TrainConfig& config, const Transformer& transformer, 
   all_sums_ = model.state.alloc("step_sums", DType::kF64, {1 + 3 * m.num_layers()});
   sums_.lm_loss = all_sums_.rows(0, 1);
   sums_.router = all_sums_.rows(1, 3 * m.num_layers()).reshaped({m.num_layers(), 3});
+  for (auto* each : {&result_.layer_grad_norm, &result_.layer_update_rms, &result_.layer_staleness}) {
+    each->reserve(static_cast<size_t>(m.num_layers()));
+  }
   sums_.expert_counts = model.state.alloc("expert_counts", DType::kI64, {m.num_layers(), experts});
 }
 

@@ -131,7 +131,8 @@ class TrainingRun {
     constexpr double kPatience_s = 10, kTry_s = 0.2;
     int64_t locked = 0;
     for (double waited_s = 0; !locked && waited_s < kPatience_s; waited_s += kTry_s) {
-      if (lock_) locked = lock_->take(kTry_s);
+      if (lock_) lock_held_ = lock_->take(kTry_s);
+      locked = lock_held_;
       world_.broadcast({&locked, DType::kI64, Device::kCpu, {1}}, 0).wait();
       if (!locked) heed_stop();
     }
@@ -143,6 +144,7 @@ class TrainingRun {
   /// Weights and moments are those of a position.
   void go_on_from(const SavedPosition& position) {
     agree(world_, [&] { monitor_.restore(position.stability); });
+    indicators_.go_back(position.step);
     skips_.set_in_a_row(position.stability.skips_in_a_row());
     position_ = position;
   }
@@ -178,7 +180,7 @@ class TrainingRun {
     const int64_t newest = newest_step();
     const bool saved = newest >= 0;
     if (saved) LOG(INFO) << "stopped by a signal before the first step";
-    if (saved && world_.rank() == 0) append_audit(run_dir_, newest, "preempted", "before the first step of a session");
+    if (saved && lock_held_) append_audit(run_dir_, newest, "preempted", "before the first step of a session");
     const bool speaks = world_.rank() == 0 && !saved;
     throw AgreedError(speaks ? "stopped by a signal before there was anything to save" : "",
                       saved ? Fault::kPreempted : Fault::kUser);
@@ -240,7 +242,11 @@ class TrainingRun {
     if (std::none_of(spikes.begin(), spikes.end(), spoilt)) return;
     const std::string where = finder_->where();
     if (where.empty()) return;
-    std::find_if(spikes.begin(), spikes.end(), spoilt)->meaning = "the first value that is not finite is " + where;
+    auto told = std::find_if(spikes.begin(), spikes.end(), [&](const SignalSpike& spike) {
+      return spoilt(spike) && spike.action == SignalPolicy::REWIND;
+    });
+    if (told == spikes.end()) told = std::find_if(spikes.begin(), spikes.end(), spoilt);
+    told->meaning = "the first value that is not finite is " + where;
   }
 
   /// Adds what tells of trouble ahead.
@@ -395,6 +401,7 @@ class TrainingRun {
   bool startup_told_ = false;
   SavedPosition position_;       // without what has been learnt since it began
   std::optional<RunLock> lock_;  // of rank 0
+  bool lock_held_ = false;       // else the folder is another job's
   std::unique_ptr<RunData> data_;
   std::unique_ptr<TrainedModel> model_;
   RunStart start_;

@@ -176,6 +176,10 @@ void check_optimizer(ConfigReport& report, const OptimizerConfig& o, int64_t ste
   report.above_zero("optimizer.epsilon", o.epsilon());
   report.not_negative("optimizer.clip", o.clip());
   report.not_negative("optimizer.update_clip", o.update_clip());
+  report.check(
+      !o.independent_decay() || o.has_weight_decay(),
+      "optimizer.independent_decay=true needs optimizer.weight_decay, the share that weights lose in each step at "
+      "the peak learning rate; 1e-4 is usual");
   report.check(o.zero_stage() >= 0 && o.zero_stage() <= 2, "optimizer.zero_stage=", o.zero_stage(),
                " must be 0, 1 or 2");
   if (o.has_decay_steps()) {

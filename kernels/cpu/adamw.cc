@@ -22,6 +22,7 @@ struct Factors {
         a1(static_cast<T>(1 - op.beta1)),
         a2(static_cast<T>(1 - op.beta2)),
         epsilon(static_cast<T>(op.epsilon)),
+        least_root(static_cast<T>(op.epsilon_in_root ? std::sqrt(op.epsilon) : op.epsilon)),
         decay(static_cast<T>(op.lr * op.weight_decay)) {
     const double step = static_cast<double>(op.step);
     const double correction1 = 1 - std::pow(op.beta1, step), correction2 = 1 - std::pow(op.beta2, step);
@@ -30,7 +31,7 @@ struct Factors {
     second = static_cast<T>(1 / correction2);
     root = static_cast<T>(1 / std::sqrt(correction2));
   }
-  T clip, b1, b2, a1, a2, epsilon, decay;
+  T clip, b1, b2, a1, a2, epsilon, least_root, decay;
   T first, second;  ///< 1 / (1 - beta^step)
   T rate, root;     ///< the learning rate times the first, the root of the second
 
@@ -80,7 +81,7 @@ void add_sums(const Factors<T>& f, int64_t n, const T* g, const T* m, const T* v
       const T root = std::sqrt(vi) * f.root;
       gradient[i] = g[block + i];
       change[i] = f.first * mi / f.template denominator<kEpsilonInRoot>(vi);
-      ratio[i] = gi / (root > f.epsilon ? root : f.epsilon);
+      ratio[i] = gi / (root > f.least_root ? root : f.least_root);
     }
     add_squares(of_gradients, count, gradient);
     add_squares(of_changes, count, change);

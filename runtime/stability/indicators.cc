@@ -106,12 +106,16 @@ SpikeReading IndicatorMonitor::judge(const IndicatorReading& reading) {
   return at->second.see(on_scale(watched(reading.indicator).scale, reading.value));
 }
 
+void IndicatorMonitor::go_back(int64_t step) {
+  std::erase_if(last_spike_, [&](const auto& spike) { return spike.second > step; });
+}
+
 std::vector<SignalSpike> IndicatorMonitor::see(int64_t step, const std::vector<IndicatorReading>& readings) {
   std::map<Indicator, SignalSpike> worst;
   std::map<Indicator, int> places;
   for (const IndicatorReading& reading : readings) {
-    // A document that is too short for one tells nothing.
-    if (std::isnan(reading.value)) continue;
+    // Of documents that are too short there is none.
+    if (reading.indicator == Indicator::kFirstTokenAttention && std::isnan(reading.value)) continue;
     const SpikeReading judged = judge(reading);
     if (!judged.spike) continue;
     SignalSpike& spike = worst[reading.indicator];

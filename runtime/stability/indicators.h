@@ -41,6 +41,8 @@ class IndicatorMonitor {
   /// What has left its range in a step, at most one of each indicator, with what it means. Of a skipped update nothing
   /// is to be seen. Ranks that see the same come to the same results.
   std::vector<SignalSpike> see(int64_t step, const std::vector<IndicatorReading>& readings);
+  /// The run goes back to a step: later spikes were not. What is in range stays known.
+  void go_back(int64_t step);
 
  private:
   SpikeReading judge(const IndicatorReading& reading);

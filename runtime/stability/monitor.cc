@@ -50,6 +50,7 @@ StabilityState StabilityMonitor::state() const {
 
 void StabilityMonitor::restore(const StabilityState& state) {
   for (Signal* signal : {&loss_, &grad_norm_}) {
+    signal->forget_episode();
     for (const SignalState& own : state.signals()) {
       if (own.name() == signal->name()) signal->detector().restore(own);
     }

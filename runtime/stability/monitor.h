@@ -48,6 +48,7 @@ class StabilityMonitor {
     const char* name() const { return name_; }
     double skip_limit() const;
     void see(int64_t step, double value, std::vector<SignalSpike>& spikes);
+    void forget_episode() { last_spike_.reset(); }
     SpikeDetector& detector() { return detector_; }
     const SpikeDetector& detector() const { return detector_; }
 

@@ -44,7 +44,7 @@ ends() {
     result="ends after $((($(date +%s%N) - began) / 100000000))"
     result="${result%?}.${result: -1} s, exit code $code"
   fi
-  said=$(grep -aoE 'error: .*|mpirun noticed.*signal [0-9]+|ORTE has lost communication' job.log | head -1 | cut -c1-160) || said="-"
+  said=$(grep -aoE 'error: .*|mpirun noticed.*signal [0-9]+|ORTE has lost communication' job.log | sed -n 1p | cut -c1-160) || said="-"
 }
 # again: the next start, for some more steps.
 again() {
@@ -88,7 +88,7 @@ sleep 3
 kill -USR1 $job 2> /dev/null || true
 ends
 result="$state; with room again and a signal it $result"
-said=$(grep -aoE 'no checkpoint: .*' job.log | head -1 | cut -c1-160) || said=-
+said=$(grep -am1 -oE 'no checkpoint: .*' job.log | cut -c1-160) || said=-
 again
 row
 umount disk

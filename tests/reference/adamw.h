@@ -17,7 +17,7 @@ struct AdamWParameter {
     v = beta2 * v + (1 - beta2) * gradient * gradient;
     const double m_hat = m / (1 - std::pow(beta1, step)), v_hat = v / (1 - std::pow(beta2, step));
     change = m_hat / (epsilon_in_root ? std::sqrt(v_hat + epsilon) : std::sqrt(v_hat) + epsilon);
-    ratio = gradient / std::max(std::sqrt(v_hat), epsilon);
+    ratio = gradient / std::max(std::sqrt(v_hat), epsilon_in_root ? std::sqrt(epsilon) : epsilon);
     weight -= lr * (change + decay * weight);
   }
 };

@@ -12,7 +12,7 @@ constexpr int64_t kStep = 3;
 /// What of one rank is spoilt in a step.
 struct Spoilt {
   const char* name;
-  enum Kind { kWeightCopy, kOwnWeight, kMoment, kGradient, kResidual, kBackward } kind;
+  enum Kind { kWeightCopy, kOwnWeight, kMoment, kGradient, kEmbedding, kResidual, kBackward } kind;
   int rank;
   const char* told;
   std::vector<std::string> layout{};
@@ -43,6 +43,7 @@ class Spoils : public RunHooks, private Probe {
       case Spoilt::kMoment:
         ASSERT_LT(moments.begin, moments.end);
         return spoil(moments.m.rows(0, 1));
+      case Spoilt::kEmbedding:
       case Spoilt::kResidual:
       case Spoilt::kBackward:
         return train_step.set_probe(this, 1);
@@ -61,7 +62,9 @@ class Spoils : public RunHooks, private Probe {
     }
   }
   void see(const char* what, int64_t layer, Tensor x) override {
+    if (layer < 0 && std::string(what) == "embedding" && fault_.kind == Spoilt::kEmbedding) spoil(x);
     const bool backward = std::string(what).starts_with("gradient");
+    if (fault_.kind == Spoilt::kEmbedding) return;
     if (layer == 1 && backward == (fault_.kind == Spoilt::kBackward)) spoil(x);
   }
 
@@ -97,16 +100,23 @@ INSTANTIATE_TEST_SUITE_P(
                0,
                "a weight of model.layers.1.self_attn.k_proj.weight on rank 0",
                {"optimizer.zero_stage=0"}},
-        Spoilt{"Copy0", Spoilt::kWeightCopy, 0, "the keys of layer 1 on rank 0"},
-        Spoilt{"Residual1", Spoilt::kResidual, 1, "the residual behind attention of layer 1 on rank 1"},
-        Spoilt{"Residual0", Spoilt::kResidual, 0, "the residual behind attention of layer 1 on rank 0"},
+        Spoilt{"Copy0", Spoilt::kWeightCopy, 0, "the keys of layer 1, first seen on rank 0"},
+        Spoilt{"Residual1", Spoilt::kResidual, 1, "the residual behind attention of layer 1, first seen on rank 1"},
+        Spoilt{"Residual0", Spoilt::kResidual, 0, "the residual behind attention of layer 1, first seen on rank 0"},
         Spoilt{"ResidualOfATensorParallelRank",
                Spoilt::kResidual,
                1,
-               "the residual behind attention of layer 1 on rank 1",
+               "the residual behind attention of layer 1, first seen on rank 1",
                {"mesh.tp=2", "training.micro_batch_size=4", "model.moe.num_experts=4",
                 "model.moe.moe_intermediate_size=8"}},
-        Spoilt{"Backward1", Spoilt::kBackward, 1, "the gradient of the residual behind attention of layer 1 on rank 1"},
+        Spoilt{"Embedding1", Spoilt::kEmbedding, 1, "what the embedding gives, first seen on rank 1"},
+        Spoilt{"ResidualOfALayerThatRecomputes",
+               Spoilt::kResidual,
+               1,
+               "the residual behind attention of layer 1, first seen on rank 1",
+               {"training.recompute[0]={first_layer: 0 last_layer: 1}"}},
+        Spoilt{"Backward1", Spoilt::kBackward, 1,
+               "the gradient of the residual behind attention of layer 1, first seen on rank 1"},
         Spoilt{"Gradient0", Spoilt::kGradient, 0, "the gradient of model.layers.1.self_attn.k_proj.weight on rank 0"},
         Spoilt{"Gradient1", Spoilt::kGradient, 1, "the gradient of model.layers.1.self_attn.k_proj.weight on rank 1"},
         Spoilt{"GradientThatIsReducedInPlace",
@@ -117,7 +127,7 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& of) { return of.param.name; });
 
 TEST_F(TrainTest, ThreadGroupAMomentThatIsNotFiniteIsToldOfTheRankThatKeepsIt) {
-  // Its update spoils the weights of all; the step after that is skipped.
+  // Its update spoils that rank's weights; the step after that is skipped.
   const Spoilt fault{"", Spoilt::kMoment, 0, "", {}};
   const TrainConfig c = config({"training.steps=4", "stability.lm_loss.action=LOG", "optimizer.zero_stage=0"});
   run_ranks(2, [&](ProcessGroup& world) {

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "runtime/non_finite.h"
 #include "tests/reference/complex_step.h"
 #include "tests/runtime/allocations.h"
 #include "tests/runtime/training_fixture.h"
@@ -92,8 +93,15 @@ TEST(TrainStep, RecomputedBlocksKeepFewerActivations) {
 TEST(TrainStep, AllocatesNothingFromTheSecondStepOn) {
   const auto groups = make_thread_groups(1);
   for (const char* recompute : {"training.recompute=", "training.recompute[0]={first_layer: 0 last_layer: 1}"}) {
-    TinyRun run(tiny_config({"precision=F32", "training.micro_batch_size=2", "cpu.threads=2", recompute}), *groups[0]);
+    TinyRun run(tiny_config({"precision=F32", "training.micro_batch_size=2", "cpu.threads=2", "optimizer.update_clip=1",
+                             recompute}),
+                *groups[0]);
+    NonFiniteFinder finder(run.mesh(), run.model(), run.step());
+    run.step().set_watch(&finder);
+    finder.begin_step(run.stream());
     run.run(1);
+    run.step().measure_updates(true);
+    finder.begin_step(run.stream());
     const int64_t before = allocations_of_this_thread();
     run.run(2);
     EXPECT_EQ(allocations_of_this_thread(), before) << recompute;

@@ -84,6 +84,24 @@ TEST(IndicatorMonitor, WhatWasNotMeasuredIsNoSpike) {
   for (int64_t step = 1; step < 100; ++step) EXPECT_THAT(monitor.see(step, {none}), IsEmpty());
 }
 
+TEST(IndicatorMonitor, AValueThatIsNotFiniteIsASpikeFromTheBeginning) {
+  for (double value : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+    IndicatorMonitor monitor{StabilityConfig()};
+    const std::vector<SignalSpike> spikes = monitor.see(1, {{Indicator::kUpdateRms, "norm.weight", value}});
+    ASSERT_EQ(spikes.size(), 1u);
+    EXPECT_THAT(spikes[0].in_words(), testing::StartsWith("update_rms of norm.weight is "));
+  }
+}
+
+TEST(IndicatorMonitor, AfterGoingBackASpikeIsToldAgain) {
+  IndicatorMonitor monitor{StabilityConfig()};
+  const IndicatorReading spoilt{Indicator::kUpdateRms, "norm.weight", std::numeric_limits<double>::infinity()};
+  EXPECT_TRUE(monitor.see(100, {spoilt}).at(0).first);
+  monitor.go_back(90);
+  EXPECT_TRUE(monitor.see(95, {spoilt}).at(0).first);
+  EXPECT_FALSE(monitor.see(96, {spoilt}).at(0).first);
+}
+
 TEST(LayerReadings, AreThoseOfTheMetrics) {
   LayerMetrics layers;
   layers.router_entropy = {1.5, 2.5};

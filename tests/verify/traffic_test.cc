@@ -32,6 +32,7 @@ TEST_P(TrafficPlanOf, AThreadGroupSendsWhatThePlanSaysByteForByte) {
   // With every expert chosen by every token, shares are equal.
   std::vector<std::string> more = {"training.steps=2"};
   if (GetParam().moe) more.push_back("model.moe.top_k=8");
+  if (GetParam().tp == 2) more.push_back("optimizer.update_clip=1");
   const TrainConfig config = layout_config(GetParam(), more);
   run_ranks(GetParam().world(), [&](ProcessGroup& world) {
     EXPECT_EQ(measured(config, world), plan_traffic(config, world.rank())) << "rank " << world.rank();
