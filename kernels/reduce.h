@@ -15,4 +15,7 @@ void sum(Stream& s, Tensor x, Tensor out);
 /// Largest |x| (NaN if any element is), any shape f32 | f64, into out [1] f64.
 void max_abs(Stream& s, Tensor x, Tensor out);
 
+/// Raises out [columns] f64 to the largest value of each column of x [rows, columns], f32 | f64. NaN is never larger.
+void raise_to_columns(Stream& s, Tensor x, Tensor out);
+
 }  // namespace sluice

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <algorithm>
+#include <array>
+
 #include "models/attention.h"
 #include "models/mlp.h"
 #include "models/moe.h"
@@ -23,21 +26,24 @@ struct BlockSaved {
   OutputPathSaved mlp_path;
 };
 
-/// Two lookers-on, of whom each may be missing.
+/// Several lookers-on, of whom each may be missing.
 class ProbeList : public Probe {
  public:
-  explicit ProbeList(Probe* first = nullptr, Probe* second = nullptr) : probes_{first, second} {}
-  bool empty() const { return !probes_[0] && !probes_[1]; }
+  ProbeList() = default;
+  ProbeList(Probe* first, Probe* second, Probe* third) : probes_{first, second, third} {}
+  bool empty() const {
+    return std::all_of(probes_.begin(), probes_.end(), [](const Probe* each) { return !each; });
+  }
   void see(const char* what, int64_t layer, Tensor x) override {
     for (Probe* each : probes_) {
       if (each) each->see(what, layer, x);
     }
   }
   bool sees_blocks() const override {
-    return (probes_[0] && probes_[0]->sees_blocks()) || (probes_[1] && probes_[1]->sees_blocks());
+    return std::any_of(probes_.begin(), probes_.end(), [](const Probe* each) { return each && each->sees_blocks(); });
   }
   bool sees_logits() const override {
-    return (probes_[0] && probes_[0]->sees_logits()) || (probes_[1] && probes_[1]->sees_logits());
+    return std::any_of(probes_.begin(), probes_.end(), [](const Probe* each) { return each && each->sees_logits(); });
   }
   void see_block(StepContext& ctx, int64_t layer, const TokenBatch& batch, const BlockSaved& block, Tensor y) override {
     for (Probe* each : probes_) {
@@ -46,7 +52,7 @@ class ProbeList : public Probe {
   }
 
  private:
-  Probe* probes_[2];
+  std::array<Probe*, 3> probes_{};
 };
 
 /// What every block of a model shares in a step.

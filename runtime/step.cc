@@ -41,6 +41,7 @@ TrainStep::TrainStep(const TrainConfig& config, const Transformer& transformer, 
       optimizer_(config.optimizer(), model, mesh, s),
       gather_(mesh, model.layout, model.weights) {
   const ModelConfig& m = config.model();
+  if (config.optimizer().qk_clip() > 0) qk_clip_.emplace(config.optimizer().qk_clip(), m, mesh, model);
   const int64_t experts = m.has_moe() ? m.moe().num_experts() : 0;
   all_sums_ = model.state.alloc("step_sums", DType::kF64, {1 + 3 * m.num_layers()});
   sums_.lm_loss = all_sums_.rows(0, 1);
@@ -60,12 +61,13 @@ void TrainStep::reset_sums(Stream& s) {
 const StepResult& TrainStep::run(Stream& s, int64_t step, double lr, const LossScale& scale,
                                  const std::function<const Batch&()>& next_batch, const UpdateLimits& limits) {
   reset_sums(s);
+  if (qk_clip_) qk_clip_->begin_step(s);
   Hooks hooks(s, *this);
   StepContext ctx = memory_.context(s, mesh_);
   ctx.expert_budget = expert_budget_;
   ctx.hooks = &hooks;
   for (int64_t i = 0; i < scale.micro_steps; ++i) {
-    probes_ = ProbeList(i < probed_micro_steps_ ? probe_ : nullptr, watch_);
+    probes_ = ProbeList(i < probed_micro_steps_ ? probe_ : nullptr, watch_, qk_clip_ ? &*qk_clip_ : nullptr);
     ctx.probe = probes_.empty() ? nullptr : &probes_;
     reducer_.begin_micro_step(i == 0, i + 1 == scale.micro_steps);
     ctx.gradients_hold_sums = reducer_.holds_sums();
@@ -76,7 +78,10 @@ const StepResult& TrainStep::run(Stream& s, int64_t step, double lr, const LossS
   mesh_.world().all_reduce(all_sums_).wait();
   const Optimizer::Result update =
       optimizer_.update(s, reducer_, {lr, step, limits, measured_}, {sums_.lm_loss, scale.per_target()});
-  if (!update.skipped) balance_by_bias(s);
+  if (!update.skipped) {
+    balance_by_bias(s);
+    if (qk_clip_) qk_clip_->apply(s, optimizer_);
+  }
   share_weights();
   collect(scale, update);
   return result_;

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "models/transformer.h"
@@ -9,6 +10,7 @@
 #include "parallel/parameter_gather.h"
 #include "runtime/data/batch.h"
 #include "runtime/optimizer.h"
+#include "runtime/qk_clip.h"
 
 namespace sluice {
 
@@ -122,6 +124,7 @@ class TrainStep {
   Probe* probe_ = nullptr;
   int64_t probed_micro_steps_ = 0;
   Probe* watch_ = nullptr;
+  std::optional<QkClip> qk_clip_;
   ProbeList probes_;
   bool measured_ = false;
   StageHooks* listener_ = nullptr;

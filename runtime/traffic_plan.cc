@@ -46,6 +46,9 @@ class Planner {
     // Losses and the router's sums of each layer; the norm.
     all_reduce("world", shape_.world(), (1 + 3 * model_.num_layers()) * 8);
     all_reduce("world", shape_.world(), 8);
+    if (config_.optimizer().qk_clip() > 0) {
+      all_reduce("world", shape_.world(), 8 * model_.num_layers() * model_.num_attention_heads());
+    }
     if (config_.optimizer().update_clip() > 0) {
       const int64_t parameters = static_cast<int64_t>(parameter_records(model_, true, shape_, rank_).size());
       all_reduce("world", shape_.world(), 3 * 8 * parameters);

@@ -163,6 +163,16 @@ void check_training(ConfigReport& report, const TrainConfig& config, bool mesh_o
   }
 }
 
+void check_qk_clip(ConfigReport& report, const TrainConfig& config) {
+  if (config.optimizer().qk_clip() == 0) return;
+  report.check(!config.model().qk_norm(),
+               "optimizer.qk_clip cannot make queries smaller that model.qk_norm norms; set model.qk_norm to false");
+  for (const GateSpec& gate : config.model().gates()) {
+    report.check(gate.position() != GateSpec::G3 || gate.combine() == GateSpec::MULTIPLY,
+                 "optimizer.qk_clip makes queries smaller by their weights, which a gate G3 with combine: ADD adds to");
+  }
+}
+
 void check_optimizer(ConfigReport& report, const OptimizerConfig& o, int64_t steps) {
   report.check(o.has_lr(), "optimizer.lr is missing");
   report.not_negative("optimizer.lr", o.lr());
@@ -176,6 +186,7 @@ void check_optimizer(ConfigReport& report, const OptimizerConfig& o, int64_t ste
   report.above_zero("optimizer.epsilon", o.epsilon());
   report.not_negative("optimizer.clip", o.clip());
   report.not_negative("optimizer.update_clip", o.update_clip());
+  report.not_negative("optimizer.qk_clip", o.qk_clip());
   report.check(
       !o.independent_decay() || o.has_weight_decay(),
       "optimizer.independent_decay=true needs optimizer.weight_decay, the share that weights lose in each step at "
@@ -321,6 +332,7 @@ void validate_training(TrainConfig& config, int world_size, int cores_per_rank) 
   const bool mesh_ok = check_mesh(report, config, world_size);
   check_training(report, config, mesh_ok);
   check_optimizer(report, config.optimizer(), config.training().steps());
+  check_qk_clip(report, config);
   check_data(report, config.data());
   check_watchdog(report, config.watchdog());
   check_stability(report, config.stability());

@@ -81,4 +81,17 @@ void max_abs(Stream& s, Tensor x, Tensor out) {
   });
 }
 
+void raise_to_columns(Stream&, Tensor x, Tensor out) {
+  dispatch_float(x.dtype, [&]<class T>() {
+    double* __restrict most = out.as<double>();
+    const int64_t columns = out.count();
+    for (const T* row = x.as<T>(); row != x.as<T>() + x.count(); row += columns) {
+      for (int64_t i = 0; i < columns; ++i) {
+        const double value = static_cast<double>(row[i]);
+        most[i] = value > most[i] ? value : most[i];
+      }
+    }
+  });
+}
+
 }  // namespace sluice::cpu::SLUICE_CPU_NAMESPACE

@@ -80,11 +80,13 @@ code=0
 wait $launcher || code=$?
 [ $code -eq 1 ] || { cat train.log; fail "exit code $code after two signals"; }
 
-# A batch system sends TERM to a script.
-bash "$SOURCE/launch/with_grace.sh" "${train2[@]}" --run script 2> train.log &
-script=$!
-until grep -q '^step 2/' train.log; do sleep 0.01; done
-kill -TERM $script
-code=0
-wait $script || code=$?
-[ $code -eq 5 ] || { cat train.log; fail "exit code $code of the script"; }
+# A batch system sends TERM to a script, a terminal INT, which shells have their background jobs ignore.
+for signal in TERM INT; do
+  env --default-signal=INT bash "$SOURCE/launch/with_grace.sh" "${train2[@]}" --run script$signal 2> train.log &
+  script=$!
+  until grep -q '^step 2/' train.log; do sleep 0.01; done
+  kill -$signal $script
+  code=0
+  wait $script || code=$?
+  [ $code -eq 5 ] || { cat train.log; fail "exit code $code of the script after $signal"; }
+done

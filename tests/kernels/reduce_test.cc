@@ -75,6 +75,20 @@ TEST_P(Reduce, RefusesAnOutputThatIsNotOneF64) {
   EXPECT_THROW(sum(stream(), narrow, TestTensor(DType::kF64, {1})), Error);
 }
 
+TEST_P(Reduce, ColumnsAreRaisedToTheirLargest) {
+  for (int64_t columns : {1, 3, 32}) {
+    const TestTensor x = tensor({7, columns}, 1), out(DType::kF64, {columns}, std::vector<double>(columns, 0.25));
+    raise_to_columns(stream(), x, out);
+    raise_to_columns(stream(), tensor({0, columns}, 1), out);
+    const std::vector<double> values = x.values(), got = out.values();
+    for (int64_t column = 0; column < columns; ++column) {
+      double want = 0.25;
+      for (int64_t row = 0; row < 7; ++row) want = std::max(want, values[static_cast<size_t>(row * columns + column)]);
+      EXPECT_EQ(got[static_cast<size_t>(column)], want);
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Cpu, Reduce, testing::ValuesIn(kernel_cases()), kernel_case_name);
 
 }  // namespace

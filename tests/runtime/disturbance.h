@@ -21,11 +21,12 @@ enum class Disturbance {
   kGradientBit,    ///< the same, of a gradient sum that is being made
   kMomentBit,      ///< the same, of a first moment
   kNanActivation,  ///< an element of the residual stream of a sequence, on the last rank
+  kTokenFile,      ///< a fiftieth of the tokens, which lie together in the file, are random
 };
 
-inline constexpr Disturbance kDisturbances[] = {Disturbance::kPoisonedBatch, Disturbance::kTenfoldLr,
-                                                Disturbance::kWeightBit,     Disturbance::kGradientBit,
-                                                Disturbance::kMomentBit,     Disturbance::kNanActivation};
+inline constexpr Disturbance kDisturbances[] = {
+    Disturbance::kPoisonedBatch, Disturbance::kTenfoldLr,     Disturbance::kWeightBit, Disturbance::kGradientBit,
+    Disturbance::kMomentBit,     Disturbance::kNanActivation, Disturbance::kTokenFile};
 
 inline const char* name_of(Disturbance kind) {
   switch (kind) {
@@ -43,6 +44,8 @@ inline const char* name_of(Disturbance kind) {
       return "exponent bit of a moment";
     case Disturbance::kNanActivation:
       return "NaN activation on one rank";
+    case Disturbance::kTokenFile:
+      return "corrupted token file";
   }
   return "";
 }

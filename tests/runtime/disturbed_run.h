@@ -1,8 +1,10 @@
 #pragma once
 
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <mutex>
+#include <random>
 #include <string>
 
 #include <nlohmann/json.hpp>
@@ -22,9 +24,35 @@ struct Outcome {
   int64_t rewinds = 0, skips = 0;
 };
 
+/// Copies a data set of 16-bit token ids, a fiftieth of them, in the middle, random.
+inline void corrupt_data(const std::string& from, const std::string& to, int64_t vocabulary, uint64_t seed) {
+  for (const char* part : {".idx", ".bin", ".meta.json"}) {
+    if (std::filesystem::exists(from + part)) {
+      std::filesystem::copy_file(from + part, to + part, std::filesystem::copy_options::overwrite_existing);
+    }
+  }
+  ENSURE(vocabulary <= 1 << 16, "token ids of ", from, " have more than 16 bits");
+  std::fstream file(to + ".bin", std::ios::binary | std::ios::in | std::ios::out);
+  const uintmax_t tokens = std::filesystem::file_size(to + ".bin") / 2;
+  std::mt19937_64 random(seed);
+  file.seekp(static_cast<std::streamoff>(tokens / 2 * 2));
+  for (uintmax_t i = 0; i < tokens / 50; ++i) {
+    const uint64_t id = random() % static_cast<uint64_t>(vocabulary);
+    file.put(static_cast<char>(id & 255)).put(static_cast<char>(id >> 8));
+  }
+  ENSURE(file.flush(), to, ".bin cannot be written");
+}
+
 /// Trains on two ranks as threads, disturbed in step `at`.
-inline Outcome disturbed_run(const TrainConfig& config, const std::string& run_dir, Disturbance kind, int64_t at) {
+inline Outcome disturbed_run(TrainConfig config, const std::string& run_dir, Disturbance kind, int64_t at) {
   Outcome outcome;
+  if (kind == Disturbance::kTokenFile) {
+    std::filesystem::create_directories(run_dir);
+    std::string& prefix = *config.mutable_data()->mutable_train(0)->mutable_prefix();
+    corrupt_data(prefix, run_dir + "/corrupted", config.model().vocab_size(),
+                 static_cast<uint64_t>(config.training().seed()));
+    prefix = run_dir + "/corrupted";
+  }
   std::mutex mutex;
   run_ranks(2, [&](ProcessGroup& world) {
     ThreadPool pool(1);

@@ -183,8 +183,8 @@ TEST_P(Disturbed, ThreadGroupARunEndsAsOneThatWasLeftAlone) {
   const Outcome clean = run("clean", Disturbance::kNone), disturbed = run("disturbed", GetParam());
   EXPECT_FALSE(disturbed.diverged);
   EXPECT_LE(disturbed.lost_steps, 20);
-  // A few large steps do not show in this model's loss.
-  if (GetParam() != Disturbance::kTenfoldLr) {
+  // A few large steps, and a few bad tokens of each batch, do not show in this model's loss.
+  if (GetParam() != Disturbance::kTenfoldLr && GetParam() != Disturbance::kTokenFile) {
     EXPECT_GE(disturbed.rewinds + disturbed.skips, 1);
   }
   EXPECT_NEAR(disturbed.loss, clean.loss, 0.05);
