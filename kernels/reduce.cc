@@ -3,7 +3,8 @@
 #include "kernels/core/backend.h"
 
 SLUICE_BACKENDS(void sum_squares(Stream& s, Tensor x, Tensor out); void sum(Stream& s, Tensor x, Tensor out);
-                void max_abs(Stream& s, Tensor x, Tensor out); void raise_to_columns(Stream& s, Tensor x, Tensor out);)
+                void max_abs(Stream& s, Tensor x, Tensor out);
+                void raise_to_column_maxima(Stream& s, Tensor x, Tensor out);)
 
 namespace sluice {
 
@@ -23,10 +24,10 @@ void max_abs(Stream& s, Tensor x, Tensor out) {
   SLUICE_DISPATCH(s, max_abs(s, x, out));
 }
 
-void raise_to_columns(Stream& s, Tensor x, Tensor out) {
+void raise_to_column_maxima(Stream& s, Tensor x, Tensor out) {
   expect("x", x, x.dtype, {x.dim(0), out.count()});
   expect("out", out, DType::kF64, {out.count()});
-  SLUICE_DISPATCH(s, raise_to_columns(s, x, out));
+  SLUICE_DISPATCH(s, raise_to_column_maxima(s, x, out));
 }
 
 }  // namespace sluice

@@ -16,6 +16,6 @@ void sum(Stream& s, Tensor x, Tensor out);
 void max_abs(Stream& s, Tensor x, Tensor out);
 
 /// Raises out [columns] f64 to the largest value of each column of x [rows, columns], f32 | f64. NaN is never larger.
-void raise_to_columns(Stream& s, Tensor x, Tensor out);
+void raise_to_column_maxima(Stream& s, Tensor x, Tensor out);
 
 }  // namespace sluice

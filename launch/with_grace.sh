@@ -3,11 +3,11 @@
 #   with_grace.sh mpirun -np 2 sluice train ...
 # mpirun itself would kill its ranks within a second, but hands SIGUSR1 on to them. A second signal ends the job at once.
 # And it ends when its ranks on this host have ended but mpirun waits on, as for a host whose link is down: after
-# SLUICE_LAUNCHER_PATIENCE_S seconds (default 20), with exit code 3.
+# SLUICE_LAUNCHER_PATIENCE_S seconds (default 20), with exit code 3 whatever they ended with.
 set -uo pipefail
 patience_s=${SLUICE_LAUNCHER_PATIENCE_S:-20}
-if ! [[ $patience_s =~ ^[0-9]+$ ]]; then
-  echo "error: SLUICE_LAUNCHER_PATIENCE_S=$patience_s must be whole seconds" >&2
+if ! [[ $patience_s =~ ^[1-9][0-9]*$ ]]; then
+  echo "error: SLUICE_LAUNCHER_PATIENCE_S=$patience_s must be whole seconds, at least 1" >&2
   exit 1
 fi
 asked=0 job=

@@ -16,7 +16,7 @@ class Probe {
  public:
   virtual ~Probe() = default;
   /// The residual stream, and its gradient on the way back.
-  ///   what, layer  after what of which layer (-1: before the first)
+  ///   what, layer  after what of which layer (-1: before the first, their number: behind the last)
   ///   x            [own tokens, hidden]
   virtual void see(const char*, int64_t, Tensor) {}
   /// Whether it wants see_block; asked behind each block.

@@ -10,12 +10,14 @@ namespace sluice {
 
 QkClip::QkClip(double limit, const ModelConfig& config, const Mesh& mesh, ModelState& model)
     : limit_(limit),
-      config_(config),
       mesh_(mesh),
       model_(model),
-      own_heads_(config.num_attention_heads() / mesh.shape().tp),
-      largest_(model.state.alloc("largest_logits", DType::kF64, {config.num_layers(), config.num_attention_heads()})) {
-  for (int64_t layer = 0; layer < config.num_layers(); ++layer) {
+      layers_(config.num_layers()),
+      heads_(config.num_attention_heads()),
+      own_heads_(heads_ / mesh.shape().tp),
+      of_head_(config.head_dim() * config.hidden_size()),
+      largest_(model.state.alloc("largest_logits", DType::kF64, {layers_, heads_})) {
+  for (int64_t layer = 0; layer < layers_; ++layer) {
     const std::string name = concat("model.layers.", layer, ".self_attn.q_proj.weight");
     const auto at = std::find_if(model.records.begin(), model.records.end(),
                                  [&](const ParameterRecord& record) { return record.name == name; });
@@ -27,19 +29,18 @@ QkClip::QkClip(double limit, const ModelConfig& config, const Mesh& mesh, ModelS
 void QkClip::begin_step(Stream& s) { fill_zero(s, largest_); }
 
 void QkClip::see_block(StepContext& ctx, int64_t layer, const TokenBatch&, const BlockSaved& block, Tensor) {
-  const Tensor of_layer = largest_.rows(layer, 1).reshaped({config_.num_attention_heads()});
-  raise_to_columns(ctx.stream, block.attention.largest, of_layer.rows(first_head(), own_heads_));
+  const Tensor of_layer = largest_.rows(layer, 1).reshaped({heads_});
+  raise_to_column_maxima(ctx.stream, block.attention.largest, of_layer.rows(first_head(), own_heads_));
 }
 
 void QkClip::apply(Stream& s, const Optimizer& optimizer) {
-  const int64_t heads = config_.num_attention_heads(), of_head = config_.head_dim() * config_.hidden_size();
-  mesh_.world().all_reduce(largest_.reshaped({config_.num_layers() * heads}), ReduceOp::kMax).wait();
-  for (int64_t layer = 0; layer < config_.num_layers(); ++layer) {
+  mesh_.world().all_reduce(largest_.reshaped({layers_ * heads_}), ReduceOp::kMax).wait();
+  for (int64_t layer = 0; layer < layers_; ++layer) {
     const ParameterRecord& record = *queries_[static_cast<size_t>(layer)];
     const Optimizer::Moments own = optimizer.moments(record);
     for (int64_t head = 0; head < own_heads_; ++head) {
-      const double largest = largest_.as<double>()[layer * heads + first_head() + head];
-      const int64_t from = std::max(head * of_head, own.begin), to = std::min((head + 1) * of_head, own.end);
+      const double largest = largest_.as<double>()[layer * heads_ + first_head() + head];
+      const int64_t from = std::max(head * of_head_, own.begin), to = std::min((head + 1) * of_head_, own.end);
       if (largest <= limit_ || from >= to) continue;
       scale(s, model_.weights.rows(record.flat_begin + from, to - from), limit_ / largest);
     }

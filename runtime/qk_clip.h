@@ -25,10 +25,10 @@ class QkClip : public Probe {
   int64_t first_head() const { return mesh_.place().tp * own_heads_; }
 
   const double limit_;
-  const ModelConfig& config_;
   const Mesh& mesh_;
   ModelState& model_;
-  const int64_t own_heads_;
+  const int64_t layers_, heads_, own_heads_;
+  const int64_t of_head_;                        // weights of a head's queries
   Tensor largest_;                               // [layers, query heads] f64, of the step so far
   std::vector<const ParameterRecord*> queries_;  // of each layer
 };

@@ -168,8 +168,9 @@ void check_qk_clip(ConfigReport& report, const TrainConfig& config) {
   report.check(!config.model().qk_norm(),
                "optimizer.qk_clip cannot make queries smaller that model.qk_norm norms; set model.qk_norm to false");
   for (const GateSpec& gate : config.model().gates()) {
-    report.check(gate.position() != GateSpec::G3 || gate.combine() == GateSpec::MULTIPLY,
-                 "optimizer.qk_clip makes queries smaller by their weights, which a gate G3 with combine: ADD adds to");
+    report.check(
+        gate.position() != GateSpec::G4 || gate.combine() == GateSpec::MULTIPLY,
+        "optimizer.qk_clip makes queries smaller by their weights, but a gate G4 with combine: ADD adds to them");
   }
 }
 

@@ -81,7 +81,7 @@ void max_abs(Stream& s, Tensor x, Tensor out) {
   });
 }
 
-void raise_to_columns(Stream&, Tensor x, Tensor out) {
+void raise_to_column_maxima(Stream&, Tensor x, Tensor out) {
   dispatch_float(x.dtype, [&]<class T>() {
     double* __restrict most = out.as<double>();
     const int64_t columns = out.count();

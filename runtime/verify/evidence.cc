@@ -44,9 +44,10 @@ void append(Tensor x, std::vector<double>& values) {
 /// Keeps what this rank sees.
 class Recorder : public Probe {
  public:
-  explicit Recorder(const LastCall& last) : last_(last) {}
+  Recorder(const LastCall& last, int64_t layers) : last_(last), layers_(layers) {}
   void see(const char* what, int64_t layer, Tensor x) override {
-    SeenTensor seen{layer < 0 ? what : concat("layer ", layer, ", ", what), last_.text(), {}};
+    const bool outside = layer < 0 || layer == layers_;
+    SeenTensor seen{outside ? what : concat("layer ", layer, ", ", what), last_.text(), {}};
     append(x, seen.values);
     if (layer < 0) micro_steps.emplace_back();
     micro_steps.back().push_back(std::move(seen));
@@ -56,6 +57,7 @@ class Recorder : public Probe {
 
  private:
   const LastCall& last_;
+  const int64_t layers_;
 };
 
 /// Equally many values of every rank, in rank order.
@@ -77,7 +79,7 @@ class Run {
         mesh_(mesh_shape(config), world),
         observers_(options.observer ? std::vector<GroupObserver*>{&last_, options.observer}
                                     : std::vector<GroupObserver*>{&last_}),
-        recorder_(last_),
+        recorder_(last_, config.model().num_layers()),
         model_(config.model(), config.optimizer().decay_embeddings(), compute_dtype(config.precision()), mesh_.shape(),
                world.rank()),
         transformer_(config.model(), config.training(), model_.weights.dtype, config.training().sequence_length(),

@@ -1,7 +1,8 @@
 // What becomes of runs that are disturbed, by policy:
 //   disturbance_bench CONFIG SEEDS AT NAME [path=value...]
 // CONFIG as `sluice train` takes it, for two ranks in f32 with at least two micro-steps a step; each disturbance whose
-// name begins with NAME ("": all) comes once, in step AT. Prints held-out losses less that of the undisturbed run of
+// name begins with NAME ("": all) comes once, in step AT, but that the
+// first training set is corrupted from the beginning. Prints held-out losses less that of the undisturbed run of
 // the same seed.
 #include <cstdio>
 #include <filesystem>

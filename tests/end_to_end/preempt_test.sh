@@ -71,9 +71,10 @@ done
 echo "$sent signals in $runs run(s): $startups during the start, $evaluations during an evaluation, $writes with a checkpoint on its way or just written; the longest took $longest ms"
 
 # A second signal ends the job at once.
+rm train.log
 "${train2[@]}" --run twice 2> train.log &
 launcher=$!
-until grep -q '^step 2/' train.log; do sleep 0.01; done
+until grep -qs '^step 2/' train.log; do sleep 0.01; kill -0 $launcher; done
 rank=$(ranks $launcher | sed -n 1p)
 kill -STOP "$rank" && kill -USR1 "$rank" && kill -TERM "$rank" && kill -CONT "$rank"
 code=0
@@ -82,10 +83,12 @@ wait $launcher || code=$?
 
 # A batch system sends TERM to a script, a terminal INT, which shells have their background jobs ignore.
 for signal in TERM INT; do
-  env --default-signal=INT bash "$SOURCE/launch/with_grace.sh" "${train2[@]}" --run script$signal 2> train.log &
+  rm train.log
+  # A group of its own, all of which a terminal signals.
+  setsid env --default-signal=INT bash "$SOURCE/launch/with_grace.sh" "${train2[@]}" --run script$signal 2> train.log &
   script=$!
-  until grep -q '^step 2/' train.log; do sleep 0.01; done
-  kill -$signal $script
+  until grep -qs '^step 2/' train.log; do sleep 0.01; kill -0 $script; done
+  if [ $signal = INT ]; then kill -INT -- -$script; else kill -TERM $script; fi
   code=0
   wait $script || code=$?
   [ $code -eq 5 ] || { cat train.log; fail "exit code $code of the script after $signal"; }

@@ -78,8 +78,8 @@ TEST_P(Reduce, RefusesAnOutputThatIsNotOneF64) {
 TEST_P(Reduce, ColumnsAreRaisedToTheirLargest) {
   for (int64_t columns : {1, 3, 32}) {
     const TestTensor x = tensor({7, columns}, 1), out(DType::kF64, {columns}, std::vector<double>(columns, 0.25));
-    raise_to_columns(stream(), x, out);
-    raise_to_columns(stream(), tensor({0, columns}, 1), out);
+    raise_to_column_maxima(stream(), x, out);
+    raise_to_column_maxima(stream(), tensor({0, columns}, 1), out);
     const std::vector<double> values = x.values(), got = out.values();
     for (int64_t column = 0; column < columns; ++column) {
       double want = 0.25;

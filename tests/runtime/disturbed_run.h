@@ -11,6 +11,7 @@
 
 #include "parallel/agree.h"
 #include "parallel/thread_group.h"
+#include "runtime/data/indexed_format.h"
 #include "runtime/train.h"
 #include "tests/runtime/disturbance.h"
 
@@ -24,14 +25,16 @@ struct Outcome {
   int64_t rewinds = 0, skips = 0;
 };
 
-/// Copies a data set of 16-bit token ids, a fiftieth of them, in the middle, random.
+/// Copies a data set of 16-bit token ids; a fiftieth of them, in the middle, are random ones of the vocabulary.
 inline void corrupt_data(const std::string& from, const std::string& to, int64_t vocabulary, uint64_t seed) {
   for (const char* part : {".idx", ".bin", ".meta.json"}) {
     if (std::filesystem::exists(from + part)) {
       std::filesystem::copy_file(from + part, to + part, std::filesystem::copy_options::overwrite_existing);
     }
   }
-  ENSURE(vocabulary <= 1 << 16, "token ids of ", from, " have more than 16 bits");
+  std::ifstream index(from + ".idx", std::ios::binary);
+  index.seekg(17);
+  ENSURE(index.get() == kIndexUint16, "token ids of ", from, " do not have 16 bits");
   std::fstream file(to + ".bin", std::ios::binary | std::ios::in | std::ios::out);
   const uintmax_t tokens = std::filesystem::file_size(to + ".bin") / 2;
   std::mt19937_64 random(seed);
@@ -43,7 +46,7 @@ inline void corrupt_data(const std::string& from, const std::string& to, int64_t
   ENSURE(file.flush(), to, ".bin cannot be written");
 }
 
-/// Trains on two ranks as threads, disturbed in step `at`.
+/// Trains on two ranks as threads, disturbed in step `at`; a token file is corrupted from the beginning.
 inline Outcome disturbed_run(TrainConfig config, const std::string& run_dir, Disturbance kind, int64_t at) {
   Outcome outcome;
   if (kind == Disturbance::kTokenFile) {

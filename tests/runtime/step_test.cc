@@ -94,7 +94,7 @@ TEST(TrainStep, AllocatesNothingFromTheSecondStepOn) {
   const auto groups = make_thread_groups(1);
   for (const char* recompute : {"training.recompute=", "training.recompute[0]={first_layer: 0 last_layer: 1}"}) {
     TinyRun run(tiny_config({"precision=F32", "training.micro_batch_size=2", "cpu.threads=2", "optimizer.update_clip=1",
-                             recompute}),
+                             "optimizer.qk_clip=1", "model.qk_norm=false", recompute}),
                 *groups[0]);
     NonFiniteFinder finder(run.mesh(), run.model(), run.step());
     run.step().set_watch(&finder);

@@ -183,11 +183,31 @@ TEST_P(Disturbed, ThreadGroupARunEndsAsOneThatWasLeftAlone) {
   const Outcome clean = run("clean", Disturbance::kNone), disturbed = run("disturbed", GetParam());
   EXPECT_FALSE(disturbed.diverged);
   EXPECT_LE(disturbed.lost_steps, 20);
-  // A few large steps, and a few bad tokens of each batch, do not show in this model's loss.
+  // A few large steps, and a bad sample now and then, do not show in this model's loss.
   if (GetParam() != Disturbance::kTenfoldLr && GetParam() != Disturbance::kTokenFile) {
     EXPECT_GE(disturbed.rewinds + disturbed.skips, 1);
   }
   EXPECT_NEAR(disturbed.loss, clean.loss, 0.05);
+}
+
+TEST_F(TrainTest, ACorruptedTokenFileDiffersInItsMiddle) {
+  corrupt_data(folder_ / "set", folder_ / "bad", 36, 1);
+  const std::string good = folder_.read("set.bin"), bad = folder_.read("bad.bin");
+  ASSERT_EQ(good.size(), bad.size());
+  size_t different = 0, first = good.size(), last = 0;
+  for (size_t i = 0; i < good.size(); ++i) {
+    if (good[i] == bad[i]) continue;
+    ++different, first = std::min(first, i), last = i;
+  }
+  EXPECT_GE(first, good.size() / 2);
+  EXPECT_LT(last, good.size() / 2 + good.size() / 50);
+  // The higher byte is 0, and one in 36 is what it was.
+  EXPECT_NEAR(static_cast<double>(different), static_cast<double>(good.size()) / 100,
+              static_cast<double>(good.size()) / 500);
+  // A run of it is another.
+  run("clean", Disturbance::kNone, {"training.steps=40"});
+  run("corrupted", Disturbance::kTokenFile, {"training.steps=40"});
+  EXPECT_NE(losses(folder_ / "clean"), losses(folder_ / "corrupted"));
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Disturbed, testing::ValuesIn(kDisturbances), [](const auto& of) {

@@ -33,6 +33,8 @@ TEST_P(TrafficPlanOf, AThreadGroupSendsWhatThePlanSaysByteForByte) {
   std::vector<std::string> more = {"training.steps=2"};
   if (GetParam().moe) more.push_back("model.moe.top_k=8");
   if (GetParam().tp == 2) more.push_back("optimizer.update_clip=1");
+  if (GetParam().tp == 4 && GetParam().gate != "ALL")
+    more.insert(more.end(), {"optimizer.qk_clip=0.05", "model.qk_norm=false"});
   const TrainConfig config = layout_config(GetParam(), more);
   run_ranks(GetParam().world(), [&](ProcessGroup& world) {
     EXPECT_EQ(measured(config, world), plan_traffic(config, world.rank())) << "rank " << world.rank();
