@@ -142,17 +142,31 @@ RunLock::RunLock(const std::string& run_dir)
 
 bool RunLock::take(double wait_s) {
   int error = 0;
-  const bool taken = within(wait_s, [&] {
+  held_ = within(wait_s, [&] {
     error = ::flock(file_, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
     return error != EWOULDBLOCK && error != EINTR;
   });
-  if (taken && error) {
+  if (held_ && error) {
     LOG(WARNING) << path_ << ": cannot be locked: " << std::strerror(error) << "; take care that one job uses it";
   }
-  return taken;
+  return held_;
 }
 
 RunLock::~RunLock() { ::close(file_); }
+
+void wait_for_lock(RunLock* lock, const std::string& run_dir, ProcessGroup& world,
+                   const std::function<void()>& meanwhile) {
+  constexpr double kPatience_s = 10, kTry_s = 0.2;
+  int64_t locked = 0;
+  for (double waited_s = 0; !locked && waited_s < kPatience_s; waited_s += kTry_s) {
+    if (lock) locked = lock->take(kTry_s);
+    world.broadcast({&locked, DType::kI64, Device::kCpu, {1}}, 0).wait();
+    if (!locked) meanwhile();
+  }
+  agree(world, [&] {
+    ENSURE(locked, "--run ", run_dir, ": another job is training there; wait for its end or choose another folder");
+  });
+}
 
 void keep_config(const std::string& run_dir, const TrainConfig& config) {
   OutputFile file(run_dir + "/config.textproto");

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -30,11 +31,20 @@ class RunLock {
   /// Tries for so many seconds at most, once at least. False: another job has it. On a file system without locks it
   /// warns and returns true.
   bool take(double wait_s);
+  /// Whether it was taken, by this job.
+  bool held() const { return held_; }
 
  private:
   const std::string path_;
   int file_;
+  bool held_ = false;
 };
+
+/// Takes the lock of a run's folder, and waits for the end of a job that had it before; every rank of the world calls
+/// it, rank 0 with the lock. Calls `meanwhile` several times a second, which may throw on every rank. Throws
+/// AgreedError naming --run when the other job goes on.
+void wait_for_lock(RunLock* lock, const std::string& run_dir, ProcessGroup& world,
+                   const std::function<void()>& meanwhile);
 
 /// Writes config.textproto, which appears when it is complete. Throws Error naming it.
 void keep_config(const std::string& run_dir, const TrainConfig& config);

@@ -1,7 +1,5 @@
 #include "runtime/train.h"
 
-#include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -21,7 +19,6 @@
 #include "runtime/metrics/audit_log.h"
 #include "runtime/metrics/metrics_log.h"
 #include "runtime/metrics/metrics_sink.h"
-#include "runtime/non_finite.h"
 #include "runtime/rewinder.h"
 #include "runtime/run_folder.h"
 #include "runtime/run_start.h"
@@ -29,7 +26,7 @@
 #include "runtime/save.h"
 #include "runtime/schedule.h"
 #include "runtime/skip_guard.h"
-#include "runtime/stability/indicators.h"
+#include "runtime/spike_watch.h"
 #include "runtime/step_folders.h"
 #include "runtime/step_metrics.h"
 #include "runtime/stop_agreement.h"
@@ -62,8 +59,6 @@ class TrainingRun {
         stop_(world_, [&hooks] { return hooks.stop_asked(); }),
         step_listeners_({&watch_, &stop_, &hooks_}),
         diagnostics_(config_.model(), mesh, DiagnosticsProbe::Detail::kCheap),
-        monitor_(config_.stability()),
-        indicators_(config_.stability()),
         skips_(run_dir, config_.stability().most_skips_in_a_row(), world_.rank() == 0),
         step_observers_(observers()) {
     agree(world_, [&] {
@@ -71,13 +66,12 @@ class TrainingRun {
       create_run_folder(run_dir_);
       lock_.emplace(run_dir_);
     });
-    lock();
+    wait_for_lock(lock_ ? &*lock_ : nullptr, run_dir_, world_, [this] { heed_stop(); });
     agree(world_, [&] { data_ = std::make_unique<RunData>(config_); });
     end_phase("data");
     model_ = std::make_unique<TrainedModel>(config_, mesh_, *data_, s_);
     model_->train_step.set_listener(&step_listeners_);
-    finder_.emplace(mesh_, model_->state, model_->train_step);
-    model_->train_step.set_watch(&*finder_);
+    spikes_.emplace(config_.stability(), mesh_, *model_);
     rewinder_.emplace(RewoundRun{run_dir_, model_->identity, mesh_, model_->state, model_->train_step});
     start_ = fill_model(run_dir_, mesh_, watch_, *model_, s_);
     if (start_.resumed) {
@@ -126,25 +120,9 @@ class TrainingRun {
   }
 
  private:
-  /// Waits for the end of a job that had the folder before; a signal to any rank ends that too.
-  void lock() {
-    constexpr double kPatience_s = 10, kTry_s = 0.2;
-    int64_t locked = 0;
-    for (double waited_s = 0; !locked && waited_s < kPatience_s; waited_s += kTry_s) {
-      if (lock_) lock_held_ = lock_->take(kTry_s);
-      locked = lock_held_;
-      world_.broadcast({&locked, DType::kI64, Device::kCpu, {1}}, 0).wait();
-      if (!locked) heed_stop();
-    }
-    agree(world_, [&] {
-      ENSURE(locked, "--run ", run_dir_, ": another job is training there; wait for its end or choose another folder");
-    });
-  }
-
   /// Weights and moments are those of a position.
   void go_on_from(const SavedPosition& position) {
-    agree(world_, [&] { monitor_.restore(position.stability); });
-    indicators_.go_back(position.step);
+    agree(world_, [&] { spikes_->go_on_from(position.step, position.stability); });
     skips_.set_in_a_row(position.stability.skips_in_a_row());
     position_ = position;
   }
@@ -180,7 +158,8 @@ class TrainingRun {
     const int64_t newest = newest_step();
     const bool saved = newest >= 0;
     if (saved) LOG(INFO) << "stopped by a signal before the first step";
-    if (saved && lock_held_) append_audit(run_dir_, newest, "preempted", "before the first step of a session");
+    if (saved && lock_ && lock_->held())
+      append_audit(run_dir_, newest, "preempted", "before the first step of a session");
     const bool speaks = world_.rank() == 0 && !saved;
     throw AgreedError(speaks ? "stopped by a signal before there was anything to save" : "",
                       saved ? Fault::kPreempted : Fault::kUser);
@@ -202,12 +181,11 @@ class TrainingRun {
     const double scheduled_lr = learning_rate(config_.optimizer(), training_.steps(), step);
     const double lr = hooks_.learning_rate(step, scheduled_lr * rewinder_->lr_factor(step));
     model_->train_step.set_probe(logged(step) ? &diagnostics_ : nullptr, 1);
-    model_->train_step.measure_updates(logged(step));
-    finder_->begin_step(s_);
+    spikes_->begin_step(s_, logged(step));
     hooks_.before_step(step, model_->state, model_->train_step);
-    const UpdateLimits limits{monitor_.skip_limit_of_loss(), monitor_.skip_limit_of_grad_norm()};
     const StepResult& result = model_->train_step.run(
-        s_, step, lr, scale, [&]() -> const Batch& { return hooks_.batch(step, model_->batches.next()); }, limits);
+        s_, step, lr, scale, [&]() -> const Batch& { return hooks_.batch(step, model_->batches.next()); },
+        spikes_->limits());
     watch_.end_step();
     mesh_.observe(watch_.observer());
     watch_.compare_calls(world_);
@@ -215,12 +193,7 @@ class TrainingRun {
     add_speed(scale, ms_since(start), metrics);
     if (logged(step)) add_diagnostics(diagnostics_.finish(), metrics);
     tell_startup(metrics.step_ms);
-    std::vector<SignalSpike> spikes = monitor_.see(step, result.losses.lm_loss, result.grad_norm);
-    if (result.skipped) {
-      find_non_finite(spikes);
-    } else {
-      see_indicators(metrics, spikes);
-    }
+    const std::vector<SignalSpike> spikes = spikes_->see(metrics, result);
     if (rewinder_->wanted(spikes)) {
       if (metrics_) log(metrics);
       return rewind(step, spikes);
@@ -234,33 +207,6 @@ class TrainingRun {
     saver_->poll();
     grace_->see_writing(saver_->slowest_s());
     skips_.check();
-  }
-
-  /// Adds to spikes of values that are not finite where that began.
-  void find_non_finite(std::vector<SignalSpike>& spikes) {
-    const auto spoilt = [](const SignalSpike& spike) { return !std::isfinite(spike.value); };
-    if (std::none_of(spikes.begin(), spikes.end(), spoilt)) return;
-    const std::string where = finder_->where();
-    if (where.empty()) return;
-    auto told = std::find_if(spikes.begin(), spikes.end(), [&](const SignalSpike& spike) {
-      return spoilt(spike) && spike.action == SignalPolicy::REWIND;
-    });
-    if (told == spikes.end()) told = std::find_if(spikes.begin(), spikes.end(), spoilt);
-    told->meaning = "the first value that is not finite is " + where;
-  }
-
-  /// Adds what tells of trouble ahead.
-  void see_indicators(const StepMetrics& metrics, std::vector<SignalSpike>& spikes) {
-    std::vector<IndicatorReading> readings = layer_readings(metrics.layers);
-    if (logged(metrics.step)) {
-      for (size_t i = 0; i < model_->state.records.size(); ++i) {
-        const ParameterUpdate& update = model_->train_step.optimizer().parameter_updates()[i];
-        const ParameterRecord& record = model_->state.records[i];
-        readings.push_back({Indicator::kUpdateRms, record.name, update.rms});
-        readings.push_back({Indicator::kSecondMomentStaleness, record.name, update.staleness});
-      }
-    }
-    for (SignalSpike& spike : indicators_.see(metrics.step, readings)) spikes.push_back(std::move(spike));
   }
 
   /// Evaluates, if it is time, and logs a step.
@@ -377,7 +323,7 @@ class TrainingRun {
 
   /// How far the run is, with all that it has learnt.
   SavedPosition position() const {
-    SavedPosition position{position_.step, position_.dropped_samples, monitor_.state(), position_.unlogged};
+    SavedPosition position{position_.step, position_.dropped_samples, spikes_->state(), position_.unlogged};
     position.stability.set_skips_in_a_row(skips_.in_a_row());
     *position.stability.mutable_rewind() = rewinder_->state();
     return position;
@@ -401,19 +347,16 @@ class TrainingRun {
   bool startup_told_ = false;
   SavedPosition position_;       // without what has been learnt since it began
   std::optional<RunLock> lock_;  // of rank 0
-  bool lock_held_ = false;       // else the folder is another job's
   std::unique_ptr<RunData> data_;
   std::unique_ptr<TrainedModel> model_;
   RunStart start_;
-  std::optional<NonFiniteFinder> finder_;
+  std::optional<SpikeWatch> spikes_;
   std::unique_ptr<MetricsSink> metrics_;    // of rank 0; what the saver writes waits for it
   std::unique_ptr<CheckpointSaver> saver_;  // whose threads end before all above
   std::optional<GraceTime> grace_;
   std::optional<Rewinder> rewinder_;
   ActivationMemory evaluation_memory_;
   DiagnosticsProbe diagnostics_;
-  StabilityMonitor monitor_;
-  IndicatorMonitor indicators_;
   SkipGuard skips_;
   double flops_per_token_ = 0, peak_flops_ = 0;
   TrafficMeter traffic_;

@@ -5,6 +5,7 @@
 
 #include <gmock/gmock.h>
 
+#include "parallel/agree.h"
 #include "tests/runtime/training_fixture.h"
 #include "tests/temp_folder.h"
 
@@ -22,6 +23,27 @@ TEST(RunFolder, OneJobAtATimeTrainsInIt) {
   EXPECT_FALSE(second.take(0.05));
   first.reset();
   EXPECT_TRUE(second.take(0));
+}
+
+TEST(RunFolder, ThreadGroupASessionWaitsForTheEndOfTheOneBefore) {
+  const TempFolder folder;
+  std::optional<RunLock> before(folder / "");
+  EXPECT_TRUE(before->take(0));
+  run_ranks(2, [&](ProcessGroup& world) {
+    std::optional<RunLock> lock;
+    if (world.rank() == 0) lock.emplace(folder / "");
+    RunLock* own = lock ? &*lock : nullptr;
+    // A signal ends the wait.
+    const auto stop = [] { throw AgreedError("", Fault::kPreempted); };
+    EXPECT_THROW(wait_for_lock(own, folder / "", world, stop), AgreedError);
+    EXPECT_FALSE(lock && lock->held());
+    int asked = 0;
+    wait_for_lock(own, folder / "", world, [&] {
+      if (++asked == 2 && world.rank() == 0) before.reset();
+    });
+    EXPECT_EQ(asked, 2);
+    EXPECT_EQ(lock && lock->held(), world.rank() == 0);
+  });
 }
 
 TEST(RunFolder, ARunWithoutACheckpointStartsOverUnlessItIsAnother) {

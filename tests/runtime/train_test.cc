@@ -72,17 +72,23 @@ class StopsAfter : public RunHooks {
   const bool who_;
 };
 
-/// Asks to stop when a step's gradients are there: what it meets is the evaluation after that step.
+/// Asks to stop when a step's gradients are there: what it meets is the evaluation after that step, if that has more
+/// stages than two steps.
 class StopsAtTheEndOf : public RunHooks {
  public:
   StopsAtTheEndOf(int64_t step, const ProcessGroup&) : last_(step) {}
-  void before_step(int64_t step, ModelState&, TrainStep&) override { step_ = step; }
-  void after_backward(int stage) override { asked_ = asked_ || (step_ == last_ && stage == 0); }
+  void before_step(int64_t step, ModelState&, TrainStep&) override { step_ = step, micro_steps_ = 0; }
+  void after_backward(int stage) override {
+    micro_steps_ += stage == 0;
+    asked_ = asked_ || (step_ == last_ && micro_steps_ == kMicroSteps);
+  }
   bool stop_asked() override { return asked_; }
 
  private:
+  static constexpr int kMicroSteps = 2;  // 8 windows, 2 at a time on each of 2 ranks
   const int64_t last_;
   int64_t step_ = 0;
+  int micro_steps_ = 0;
   bool asked_ = false;
 };
 
@@ -122,6 +128,8 @@ std::string losses(const std::string& run_dir) {
 TEST_F(TrainTest, ThreadGroupARunThatIsStoppedAnywhereGoesOnAsIfItHadNotBeen) {
   for (const char* zero : {"optimizer.zero_stage=0", "optimizer.zero_stage=2"}) {
     const TrainConfig c = config({"training.steps=24", "data.eval_every=2", "data.eval_windows=13", zero});
+    TrainConfig longer_evaluation = c;
+    longer_evaluation.mutable_data()->set_eval_windows(100);
     const std::string straight = folder_ / concat("straight", zero), stopped = folder_ / concat("stopped", zero);
     EXPECT_EQ(session(c, straight, 1 << 30), std::nullopt);
     std::mt19937 random(7);
@@ -129,7 +137,7 @@ TEST_F(TrainTest, ThreadGroupARunThatIsStoppedAnywhereGoesOnAsIfItHadNotBeen) {
     // The start and the stages of the first step ask some twenty times; the first session saves nothing.
     EXPECT_EQ(session(c, stopped, 0), Fault::kUser);
     // One that is sure to meet an evaluation; where random ones do depends on how fast the machine is.
-    EXPECT_EQ(session<StopsAtTheEndOf>(c, stopped, 2), Fault::kPreempted);
+    EXPECT_EQ(session<StopsAtTheEndOf>(longer_evaluation, stopped, 2), Fault::kPreempted);
     EXPECT_NE(read_manifest(step_folder(stopped, 2)).unlogged(), "");
     while (true) {
       const std::optional<Fault> fault = session(c, stopped, random() % 60);
