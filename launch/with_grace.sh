@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs a job under Open MPI's mpirun so that SIGTERM to this script lets it save what it has done:
 #   with_grace.sh mpirun -np 2 sluice train ...
-# mpirun itself would kill its ranks within a second, but hands SIGUSR1 on to them. A second signal ends the job at once.
+# mpirun itself would kill its ranks within a second, but hands SIGUSR1 on to them, once they heed it. A second signal ends
+# the job at once.
 # And it ends when its ranks on this host have ended but mpirun waits on, as for a host whose link is down: after
 # SLUICE_LAUNCHER_PATIENCE_S seconds (default 20), with exit code 3 whatever they ended with.
 set -uo pipefail
@@ -10,27 +11,48 @@ if ! [[ $patience_s =~ ^[1-9][0-9]*$ ]]; then
   echo "error: SLUICE_LAUNCHER_PATIENCE_S=$patience_s must be whole seconds, at least 1" >&2
   exit 1
 fi
-asked=0 job=
+asked=0 job= starting=1
 ask() {
   asked=$((asked + 1))
-  if [ $asked -eq 1 ]; then kill -USR1 "$job"; else kill -TERM "$job"; fi
+  [ $starting -eq 1 ] || pass_on
 }
+pass_on() {
+  if [ $asked -eq 1 ]; then stop_gently & else kill -TERM "$job"; fi
+}
+# ranks: the job's processes on this host.
+ranks() {
+  local pid
+  for pid in $(cat /proc/"$job"/task/*/children 2> /dev/null); do
+    if grep -qsz '^OMPI_COMM_WORLD_RANK=' "/proc/$pid/environ"; then echo "$pid"; fi
+  done
+}
+# stop_gently: once all ranks of this host heed SIGUSR1, the 10th, which kills a process that is still being loaded. Where
+# there are none, mpirun hands it on to other hosts.
+stop_gently() {
+  trap '' TERM INT USR1
+  local i pid heed
+  for ((i = 0; i < 100; ++i)); do
+    kill -0 "$job" 2> /dev/null || return
+    heed=0
+    for pid in $(ranks); do
+      heed=1
+      ((0x0$(sed -n 's/^SigCgt:\t//p' "/proc/$pid/status" 2> /dev/null) >> 9 & 1)) || { heed=0; break; }
+    done
+    [ $heed -eq 0 ] || break
+    sleep 0.1
+  done
+  kill -USR1 "$job"
+}
+trap ask TERM INT USR1
 # In a session of its own, since a terminal sends its signals to all of a group.
 setsid "$@" &
 job=$!
-trap ask TERM INT USR1
-# has_ranks: whether the job has any on this host.
-has_ranks() {
-  local pid
-  for pid in $(cat /proc/"$job"/task/*/children 2> /dev/null); do
-    if grep -qsz '^OMPI_COMM_WORLD_RANK=' "/proc/$pid/environ"; then return 0; fi
-  done
-  return 1
-}
+starting=0
+[ $asked -eq 0 ] || pass_on
 end_launcher() {
   local seen=0 alone_s=0
   while kill -0 "$job" 2> /dev/null; do
-    if has_ranks; then seen=1 alone_s=0; elif [ $seen -eq 1 ]; then alone_s=$((alone_s + 1)); fi
+    if [ -n "$(ranks)" ]; then seen=1 alone_s=0; elif [ $seen -eq 1 ]; then alone_s=$((alone_s + 1)); fi
     if [ $alone_s -gt "$patience_s" ]; then
       echo "error: the ranks of this host have ended, mpirun has not: it is killed" >&2
       kill -KILL -- "-$job"

@@ -19,7 +19,7 @@ struct ListedCheckpoint {
     kUnfinished,  ///< without a manifest
     kDamaged,     ///< a run would not go on from it
     kSetAside,    ///< damaged_step_X: a run did not go on from it
-    kOther,       ///< of another name: no run looks at it
+    kOther,       ///< of another name: no run goes on from it
   };
   /// What its manifest says.
   struct Contents {

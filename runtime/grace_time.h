@@ -11,14 +11,17 @@ class GraceTime {
 
   /// Tells it, once it is known how long the ranks need to hear of a signal.
   void tell(double stop_s);
-  /// A checkpoint has taken so long; tells again if that is longer than it seemed.
-  void see_writing(double seconds);
+  /// So long they have needed, and a checkpoint, at most; tells again if that is more than it seemed by half.
+  void see(double stop_s, double writing_s);
 
  private:
-  void tell() const;
+  /// From a signal to the last file.
+  double needed_s() const { return stop_s_ + 2 * writing_s_; }
+  void tell();
 
   const bool speaks_;
-  double writing_s_, stop_s_ = -1;  // < 0: not known yet
+  double writing_s_, stop_s_ = 0;
+  double told_for_s_ = 0;  // what was needed then
 };
 
 }  // namespace sluice

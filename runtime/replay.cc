@@ -41,6 +41,28 @@ bool same_bits(double a, double b) { return std::bit_cast<uint64_t>(a) == std::b
 
 std::string all_digits(double value) { return fmt::format("{}", value); }
 
+/// The number behind the last `words` of a line; nothing: it does not have them.
+std::optional<int64_t> number_after(const std::string& line, const std::string& words) {
+  const size_t at = line.rfind(words);
+  int64_t number = 0;
+  if (at == line.npos) return std::nullopt;
+  std::from_chars(line.data() + at + words.size(), line.data() + line.size(), number);
+  return number;
+}
+
+/// Which steps a run has gone back to, as its audit tells, but for what a session that ended early had not saved yet.
+std::vector<int64_t> rewind_targets(const std::string& audit) {
+  std::vector<int64_t> targets;
+  std::ifstream in(audit);
+  for (std::string line; std::getline(in, line) && !in.eof();) {
+    const auto is = [&](const char* event) { return line.find(concat("\"event\":\"", event, "\"")) != line.npos; };
+    if (is("rewind")) targets.push_back(number_after(line, "the run goes back to step ").value_or(0));
+    const int64_t known = is("restart") ? 0 : is("resume") ? number_after(line, ", after rewind ").value_or(0) : -1;
+    if (known >= 0) targets.resize(std::min(targets.size(), static_cast<size_t>(known)));
+  }
+  return targets;
+}
+
 class Replay {
  public:
   Replay(const TrainConfig& config, const std::string& run_dir, const Mesh& mesh, const RunData& data, Stream& s)
@@ -93,8 +115,10 @@ class Replay {
     fill_zero(s_, model_.state.weights);
     const int64_t from = newest_checkpoint(world_, run_dir_, step);
     if (from < 0) {
-      ENSURE(!config_.has_initial_checkpoint(), "--replay-step ", step,
-             " is before the first checkpoint, and the run began from an initial_checkpoint");
+      agree(world_, [&] {
+        ENSURE(!config_.has_initial_checkpoint(), "--replay-step ", step,
+               " is before the first checkpoint, and the run began from an initial_checkpoint");
+      });
       initialise_parameters(model_.state.records, static_cast<uint64_t>(training_.seed()), s_, model_.state.weights);
       from_ = "the initial weights";
       return 0;
@@ -126,16 +150,10 @@ class Replay {
 
   /// Throws when the run went back to before the step, which the checkpoint knows nothing of: its samples were others.
   void check_rewinds(int64_t step) const {
-    std::ifstream in(run_dir_ + "/audit.jsonl");
-    int64_t rewinds = 0;
-    for (std::string line; std::getline(in, line) && !in.eof();) {
-      const std::string words = "the run goes back to step ";
-      const size_t at = line.find(words);
-      if (line.find("\"event\":\"rewind\"") == line.npos || at == line.npos) continue;
-      int64_t target = 0;
-      std::from_chars(line.data() + at + words.size(), line.data() + line.size(), target);
-      ENSURE(++rewinds <= position_.stability.rewind().rewinds() || target >= step, "--replay-step ", step,
-             ": the run went back to step ", target, " after ", from_, "; choose a step after the next checkpoint");
+    const std::vector<int64_t> targets = rewind_targets(run_dir_ + "/audit.jsonl");
+    for (size_t i = static_cast<size_t>(position_.stability.rewind().rewinds()); i < targets.size(); ++i) {
+      ENSURE(targets[i] >= step, "--replay-step ", step, ": the run went back to step ", targets[i], " after ", from_,
+             "; choose a step after the next checkpoint");
     }
   }
 

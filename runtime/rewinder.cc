@@ -22,12 +22,14 @@ bool may_rewind(const StabilityConfig& config) {
          std::any_of(indicators.begin(), indicators.end(), [&](Indicator i) { return rewinds(policy_of(config, i)); });
 }
 
+/// Why a run goes back: for the spikes whose policy is that, or for skipped updates.
 std::string in_words(const std::vector<SignalSpike>& spikes) {
+  const bool skipped = std::none_of(spikes.begin(), spikes.end(), rewinds);
   std::string words;
   for (const SignalSpike& spike : spikes) {
-    if (rewinds(spike)) words += (words.empty() ? "" : "; ") + spike.in_words();
+    if (skipped ? spike.skips() : rewinds(spike)) words += (words.empty() ? "" : "; ") + spike.in_words();
   }
-  return words;
+  return skipped ? "one update after the other is skipped: " + words : words;
 }
 
 }  // namespace
@@ -41,8 +43,9 @@ Rewinder::Rewinder(const RewoundRun& run)
             << static_cast<double>(ring_->bytes()) * 1e-6 << " MB on rank 0";
 }
 
-bool Rewinder::wanted(const std::vector<SignalSpike>& spikes) const {
-  return std::any_of(spikes.begin(), spikes.end(), rewinds);
+bool Rewinder::wanted(const std::vector<SignalSpike>& spikes, int64_t skips_in_a_row) const {
+  const int64_t most = config_.rewind().after_skips();
+  return std::any_of(spikes.begin(), spikes.end(), rewinds) || (ring_ && most > 0 && skips_in_a_row >= most);
 }
 
 bool Rewinder::due(int64_t step) const { return ring_ && step % config_.rewind().snapshot_every() == 0; }
@@ -63,6 +66,7 @@ SavedPosition Rewinder::load(Stream& s, int64_t latest, std::string& from) {
         load_checkpoint(from, run_.identity, run_.mesh, run_.model, run_.train_step.optimizer(), point);
     if (!damage.empty()) {
       LOG(WARNING) << damage << "; the run goes back to another state";
+      if (world.rank() == 0) append_audit(run_.run_dir, step, "checkpoint_damaged", damage);
       continue;
     }
     ring_->forget_after(step - 1);
@@ -83,6 +87,7 @@ SavedPosition Rewinder::go_back(Stream& s, const SavedPosition& now, const std::
     const std::string message =
         concat("the run has diverged: it has gone back ", plan_.state().rewinds(), " times, and in step ", now.step,
                " ", reason, "; try a smaller optimizer.lr or more optimizer.warmup_steps");
+    if (speaks) append_audit(run_.run_dir, now.step, "diverged", message);
     throw AgreedError(speaks ? message : "", Fault::kDiverged);
   }
   run_.train_step.wait_for_weights();

@@ -28,15 +28,16 @@ class Rewinder {
  public:
   explicit Rewinder(const RewoundRun& run);
 
-  /// Whether spikes of a step take the run back.
-  bool wanted(const std::vector<SignalSpike>& spikes) const;
+  /// Whether spikes of a step take the run back, whose update was skipped as the last of so many in a row (0: it was
+  /// not).
+  bool wanted(const std::vector<SignalSpike>& spikes, int64_t skips_in_a_row) const;
   /// Whether a copy is to be kept after a step; and at the beginning.
   bool due(int64_t step) const;
   /// Keeps one, if a policy may ever need it.
   void keep(Stream& s, const SavedPosition& position);
-  /// Puts weights and moments back to where they were before the spikes of step `now.step`, and notes that. Returns the
-  /// position to go on from: the samples up to now are dropped. Throws AgreedError of Fault::kDiverged when the budget
-  /// is used up, and what resume() does.
+  /// Puts weights and moments back to where they were before the spikes of step `now.step`, for which that was wanted,
+  /// and notes that. Returns the position to go on from: the samples up to now are dropped. Throws AgreedError of
+  /// Fault::kDiverged when the budget is used up, and what resume() does.
   SavedPosition go_back(Stream& s, const SavedPosition& now, const std::vector<SignalSpike>& spikes);
 
   /// Of the learning rate of a step.

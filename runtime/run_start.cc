@@ -31,7 +31,9 @@ void load_initial(const InitialCheckpoint& from, const ModelConfig& config, RunW
 
 void RunStart::note(const std::string& run_dir) const {
   if (resumed) {
-    const std::string from = "from " + step_folder(run_dir, position.step);
+    const int64_t rewinds = position.stability.rewind().rewinds();
+    std::string from = "from " + step_folder(run_dir, position.step);
+    if (rewinds > 0) from += concat(", after rewind ", rewinds);
     const std::string reason = resumed->changes.empty() ? from : from + "; " + resumed->changes;
     LOG(INFO) << "the run goes on " << reason;
     append_audit(run_dir, position.step, "resume", reason);

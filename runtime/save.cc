@@ -225,10 +225,12 @@ void CheckpointSaver::conclude() {
 void CheckpointSaver::give_up(int64_t step, const std::string& reason) {
   in_flight_.reset();
   failure_ = concat("step ", step, ": no checkpoint: ", reason);
+  failed_step_ = step;
   if (world_.rank() != 0) return;
   LOG(WARNING) << failure_;
   // What is there of it takes room.
-  remove_step_folder(run_.run_dir, step);
+  const std::error_code error = give_up_step_folder(run_.run_dir, step);
+  if (error) LOG(WARNING) << step_folder(run_.run_dir, step) << ": " << error.message();
   unnoted_.emplace_back(step, reason);
   note_failures();
 }

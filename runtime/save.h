@@ -42,8 +42,8 @@ struct SavedPosition {
 
 /// Writes the checkpoints of a run while it goes on, one at a time. Each rank copies what it owns and writes its shard
 /// from the copy on a thread of its own; when all shards are on disk, rank 0 writes the manifest, which makes the
-/// checkpoint exist, and removes older ones. One that cannot be written is warned of, noted in audit.jsonl and removed.
-/// Every rank of the mesh makes the same calls.
+/// checkpoint exist, and removes older ones. One that cannot be written, or would hold values that are not finite, is
+/// warned of, noted in audit.jsonl and removed. Every rank of the mesh makes the same calls.
 class CheckpointSaver {
  public:
   /// Reserves memory for the copy, as large as this rank's shard.
@@ -73,6 +73,12 @@ class CheckpointSaver {
 
   /// Why the last checkpoint that could not be written was not, on every rank; empty: all were written.
   const std::string& failure() const { return failure_; }
+  /// Whether that was the checkpoint of a step.
+  bool failed(int64_t step) const { return !failure_.empty() && failed_step_ == step; }
+  /// The run has gone back to a step: what became of checkpoints of later ones no longer matters.
+  void go_back(int64_t step) {
+    if (failed_step_ > step) failure_.clear();
+  }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -102,6 +108,7 @@ class CheckpointSaver {
   ShardSnapshot snapshot_;
   std::stop_source stop_;
   std::string failure_;
+  int64_t failed_step_ = -1;  // whose failure that is
   double slowest_s_ = 0;
   std::deque<std::pair<int64_t, std::string>> unnoted_;  // steps and reasons
   std::future<double> populated_;                        // that the copy has its memory, and the CPU time of that

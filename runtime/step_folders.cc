@@ -32,8 +32,15 @@ bool has_manifest(const std::string& run_dir, int64_t step) {
   return is_there(step_folder(run_dir, step) + "/manifest.textproto");
 }
 
-/// Step folders of a run, with or without a manifest, by step.
-std::vector<int64_t> step_folders(const std::string& run_dir) {
+/// Where a checkpoint waits for the one that takes its place.
+std::string replaced_folder(const std::string& run_dir, int64_t step) {
+  const std::filesystem::path folder = step_folder(run_dir, step);
+  return (folder.parent_path() / ("replaced_" + folder.filename().string())).string();
+}
+
+/// Steps of a run's folders whose name is that of their step, ascending.
+template <class NameOf>
+std::vector<int64_t> steps_of(const std::string& run_dir, const NameOf& name_of_step) {
   std::vector<int64_t> steps;
   const std::string folder = run_dir + "/checkpoints";
   if (!is_there(folder)) return steps;
@@ -41,26 +48,21 @@ std::vector<int64_t> step_folders(const std::string& run_dir) {
   std::filesystem::directory_iterator entry(folder, error);
   for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
     const std::string name = entry->path().filename().string();
-    const size_t number = name.find('_') + 1;
+    const size_t number = name.rfind('_') + 1;
     int64_t step = -1;
     std::from_chars(name.data() + number, name.data() + name.size(), step);
-    if (step >= 0 && entry->path() == step_folder(run_dir, step)) steps.push_back(step);
+    if (step >= 0 && entry->path() == name_of_step(run_dir, step)) steps.push_back(step);
   }
   ENSURE(!error, folder, ": cannot be listed: ", error.message());
   std::sort(steps.begin(), steps.end());
   return steps;
 }
 
-}  // namespace
+/// Step folders of a run, with or without a manifest, by step.
+std::vector<int64_t> step_folders(const std::string& run_dir) { return steps_of(run_dir, step_folder); }
 
-std::vector<int64_t> checkpoint_steps(const std::string& run_dir) {
-  std::vector<int64_t> steps = step_folders(run_dir);
-  std::erase_if(steps, [&](int64_t step) { return !has_manifest(run_dir, step); });
-  return steps;
-}
-
-std::error_code remove_step_folder(const std::string& run_dir, int64_t step) {
-  const std::string folder = step_folder(run_dir, step);
+/// Removes a checkpoint, its manifest first, so that a part of it is never taken for all. Returns why it could not.
+std::error_code remove_folder(const std::string& folder) {
   std::error_code error;
   if (!std::filesystem::is_directory(folder, error)) return {};
   std::filesystem::remove(folder + "/manifest.textproto", error);
@@ -75,12 +77,48 @@ std::error_code remove_step_folder(const std::string& run_dir, int64_t step) {
   return error;
 }
 
+void remove_or_warn(const std::string& folder) {
+  const std::error_code error = remove_folder(folder);
+  if (error) LOG(WARNING) << folder << ": cannot be removed: " << error.message();
+}
+
+}  // namespace
+
+std::vector<int64_t> checkpoint_steps(const std::string& run_dir) {
+  std::vector<int64_t> steps = step_folders(run_dir);
+  std::erase_if(steps, [&](int64_t step) { return !has_manifest(run_dir, step); });
+  return steps;
+}
+
 void make_step_folder(const std::string& run_dir, int64_t step) {
-  const std::string folder = step_folder(run_dir, step);
-  std::error_code error = remove_step_folder(run_dir, step);
+  const std::string folder = step_folder(run_dir, step), replaced = replaced_folder(run_dir, step);
+  std::error_code error;
+  if (has_manifest(run_dir, step)) {
+    error = remove_folder(replaced);
+    if (!error) std::filesystem::rename(folder, replaced, error);
+  } else {
+    error = remove_folder(folder);
+  }
   ENSURE(!error, folder, ": cannot be emptied: ", error.message());
   std::filesystem::create_directories(folder, error);
   ENSURE(!error, folder, ": cannot be created: ", error.message());
+}
+
+std::error_code give_up_step_folder(const std::string& run_dir, int64_t step) {
+  const std::string folder = step_folder(run_dir, step), replaced = replaced_folder(run_dir, step);
+  std::error_code error = remove_folder(folder), none;
+  if (!error && std::filesystem::is_directory(replaced, none)) std::filesystem::rename(replaced, folder, error);
+  return error;
+}
+
+void settle_replaced(const std::string& run_dir) {
+  const std::vector<int64_t> steps = steps_of(run_dir, replaced_folder);
+  for (int64_t step : steps) {
+    const std::error_code error = has_manifest(run_dir, step) ? remove_folder(replaced_folder(run_dir, step))
+                                                              : give_up_step_folder(run_dir, step);
+    ENSURE(!error, replaced_folder(run_dir, step), ": cannot take its place again: ", error.message());
+  }
+  if (!steps.empty()) sync_folder(run_dir + "/checkpoints");
 }
 
 void remove_old_checkpoints(const std::string& run_dir, const CheckpointConfig& config, int64_t newest) try {
@@ -91,9 +129,9 @@ void remove_old_checkpoints(const std::string& run_dir, const CheckpointConfig& 
     const auto at = std::lower_bound(whole.begin(), whole.end(), step);
     const bool is_whole = at != whole.end() && *at == step;
     if (is_whole && (at >= kept || (config.keep_every() > 0 && step % config.keep_every() == 0))) continue;
-    const std::error_code error = remove_step_folder(run_dir, step);
-    if (error) LOG(WARNING) << step_folder(run_dir, step) << ": cannot be removed: " << error.message();
+    remove_or_warn(step_folder(run_dir, step));
   }
+  for (int64_t step : steps_of(run_dir, replaced_folder)) remove_or_warn(replaced_folder(run_dir, step));
 } catch (const Error& error) {
   LOG(WARNING) << "no old checkpoint is removed: " << error.what();
 }

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <chrono>
 #include <functional>
+#include <vector>
 
 #include "parallel/agree.h"
 #include "parallel/stage_hooks.h"
@@ -15,12 +17,12 @@ class StopAgreement : public StageHooks {
   StopAgreement(ProcessGroup& group, std::function<bool()> asked) : group_(group), asked_(std::move(asked)) {}
 
   /// Before the first step.
-  void begin_pacing() { stages_ = 0; }
-  /// After the first step, which took so long: from now on the ranks talk at some stages only, every twentieth of a
-  /// second or so, and at least once a step.
-  void pace(double step_ms);
-  /// About how long that is.
-  double interval_s() const { return interval_s_; }
+  void begin_pacing();
+  /// After the first step: from now on the ranks talk at some stages only, every twentieth of a second or so, and at
+  /// least once a step.
+  void pace();
+  /// The longest that it took so far from one of those stages to the next.
+  double longest_s() const { return longest_s_; }
 
   /// Throw AgreedError of Fault::kPreempted on every rank, once one was asked to stop at the last of these calls.
   void before_forward(int) override { next_stage(); }
@@ -39,7 +41,11 @@ class StopAgreement : public StageHooks {
   ProcessGroup& group_;
   const std::function<bool()> asked_;
   int64_t stages_ = 0, interval_ = 1;
-  double interval_s_ = 0;
+  bool pacing_ = false;
+  std::chrono::steady_clock::time_point began_{};  // the first step
+  std::vector<double> first_step_s_;               // when its stages began
+  std::chrono::steady_clock::time_point last_{};   // when the ranks talked
+  double longest_s_ = 0;
   int64_t stop_ = 0;  // of any rank, once told_ is over
   Event told_;
 };

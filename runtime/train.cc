@@ -180,8 +180,9 @@ class TrainingRun {
     const LossScale scale = model_->batches.loss_scale(step);
     const double scheduled_lr = learning_rate(config_.optimizer(), training_.steps(), step);
     const double lr = hooks_.learning_rate(step, scheduled_lr * rewinder_->lr_factor(step));
-    model_->train_step.set_probe(logged(step) ? &diagnostics_ : nullptr, 1);
-    spikes_->begin_step(s_, logged(step));
+    const bool seen_closely = logged(step) || step % config_.stability().indicators().every() == 0;
+    model_->train_step.set_probe(seen_closely ? &diagnostics_ : nullptr, 1);
+    spikes_->begin_step(s_, seen_closely);
     hooks_.before_step(step, model_->state, model_->train_step);
     const StepResult& result = model_->train_step.run(
         s_, step, lr, scale, [&]() -> const Batch& { return hooks_.batch(step, model_->batches.next()); },
@@ -191,21 +192,22 @@ class TrainingRun {
     watch_.compare_calls(world_);
     StepMetrics metrics = step_metrics(config_, step, lr, result);
     add_speed(scale, ms_since(start), metrics);
-    if (logged(step)) add_diagnostics(diagnostics_.finish(), metrics);
-    tell_startup(metrics.step_ms);
+    if (seen_closely) add_diagnostics(diagnostics_.finish(), metrics);
+    tell_startup();
     const std::vector<SignalSpike> spikes = spikes_->see(metrics, result);
-    if (rewinder_->wanted(spikes)) {
+    if (rewinder_->wanted(spikes, result.skipped ? skips_.in_a_row() + 1 : 0)) {
       if (metrics_) log(metrics);
       return rewind(step, spikes);
     }
     skips_.see(step, result, spikes);
     position_.step = step;
+    rewound_ = false;
     if (rewinder_->due(step)) rewinder_->keep(s_, position());
     if (due(step, config_.checkpoint().every())) watch_.saving([&] { begin_saving(step); });
     finish_step(metrics);
     // The checkpoint exists from poll() on at the earliest: a run that goes on from it does not log this step again.
     saver_->poll();
-    grace_->see_writing(saver_->slowest_s());
+    grace_->see(2 * stop_.longest_s(), saver_->slowest_s());
     skips_.check();
   }
 
@@ -227,12 +229,12 @@ class TrainingRun {
   }
 
   /// Once, after the first step.
-  void tell_startup(double step_ms) {
+  void tell_startup() {
     if (std::exchange(startup_told_, true)) return;
     startup_.mark("first step");
     if (world_.rank() == 0) std::fprintf(stderr, "start-up: %s\n", startup_.summary().c_str());
-    stop_.pace(step_ms);
-    grace_->tell(2 * stop_.interval_s());
+    stop_.pace();
+    grace_->tell(2 * stop_.longest_s());
   }
 
   /// All ranks have left a step before its update, or an evaluation, since one was asked to stop: the position that
@@ -246,6 +248,7 @@ class TrainingRun {
       if (saver_->step_in_flight() == step && !position_.unlogged.empty()) saver_->set_unlogged(position_.unlogged);
       if (saver_->step_in_flight() != step && !is_saved()) begin_saving(CheckpointSaver::After::kNothingChanges);
       saver_->finish();
+      rewound_ = rewound_ && saver_->failed(step);
     });
     const std::string lost = broadcast_string(world_, metrics_ ? metrics_->sync() : "");
     const std::string& failure = is_saved() ? lost : saver_->failure();
@@ -258,20 +261,22 @@ class TrainingRun {
 
   /// Of the checkpoints on disk; -1: there are none.
   int64_t newest_step() const { return newest_checkpoint(world_, run_dir_); }
-  /// Whether the newest checkpoint is this position's. It may be of before the run went back to it: a run that goes on
-  /// from it comes here again.
-  bool is_saved() const { return newest_step() == position_.step; }
+  /// Whether the newest checkpoint is this position's.
+  bool is_saved() const { return !rewound_ && newest_step() == position_.step; }
 
   /// Goes on from before the spikes of a step, with the samples after it.
   void rewind(int64_t step, const std::vector<SignalSpike>& spikes) {
     watch_.saving([&] {
       saver_->finish();
       go_on_from(rewinder_->go_back(s_, {step, position_.dropped_samples}, spikes));
+      saver_->go_back(position_.step);
+      rewound_ = true;
       // Checkpoints of later steps are no longer of this run: with this one they go. Until then they need their
       // metrics.
       if (newest_step() > position_.step) {
         begin_saving(position_.step);
         saver_->finish();
+        rewound_ = saver_->failed(position_.step);
       }
       if (metrics_) metrics_->go_back(position_.step);
     });
@@ -346,6 +351,7 @@ class TrainingRun {
   StageHooksList step_listeners_;
   bool startup_told_ = false;
   SavedPosition position_;       // without what has been learnt since it began
+  bool rewound_ = false;         // to it, and no checkpoint knows yet
   std::optional<RunLock> lock_;  // of rank 0
   std::unique_ptr<RunData> data_;
   std::unique_ptr<TrainedModel> model_;

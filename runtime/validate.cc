@@ -220,6 +220,7 @@ void check_rewind(ConfigReport& report, const RewindConfig& r) {
   at_least("stability.rewind.snapshots", 1, r.snapshots());
   at_least("stability.rewind.lr_steps", 0, r.lr_steps());
   at_least("stability.rewind.most_rewinds", 0, r.most_rewinds());
+  at_least("stability.rewind.after_skips", 0, r.after_skips());
   report.check(r.lr_factor() > 0 && r.lr_factor() <= 1, "stability.rewind.lr_factor=", r.lr_factor(),
                " must be above 0 and at most 1");
 }
@@ -234,6 +235,8 @@ void check_stability(ConfigReport& report, const StabilityConfig& s) {
   report.above_zero("stability.lm_loss.threshold", s.lm_loss().has_threshold() ? s.lm_loss().threshold() : 1);
   report.above_zero("stability.grad_norm.threshold", s.grad_norm().has_threshold() ? s.grad_norm().threshold() : 1);
   report.above_zero("stability.indicators.threshold", s.indicators().threshold());
+  report.check(s.indicators().every() >= 1, "stability.indicators.every=", s.indicators().every(),
+               " must be at least 1");
   for (Indicator indicator : all_indicators()) {
     const SignalPolicy& policy = policy_of(s, indicator);
     const std::string name = concat("stability.indicators.", name_of(indicator));

@@ -36,8 +36,8 @@ class ShardSnapshot {
     Manifest manifest;  ///< the shard and its pieces only
     double cpu_s = 0;   ///< CPU time, of all threads
   };
-  /// Writes what was taken as a shard; from any thread. Throws Error when the file cannot be written, or `stop`
-  /// asks not to.
+  /// Writes what was taken as a shard; from any thread. Throws Error when the file cannot be written, `stop` asks not
+  /// to, or a value is not finite.
   Written write(const std::string& folder, const std::string& file, const std::stop_token& stop = {}) const;
 
  private:

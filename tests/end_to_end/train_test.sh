@@ -78,3 +78,6 @@ done
   --steps 1 --json > bench.json 2> bench.log || { cat bench.log; fail "bench step"; }
 share=$(sed -E 's/.*"diagnostics_share":([0-9.]+).*/\1/' bench.json)
 awk -v share="$share" 'BEGIN { exit !(share > 0 && share < 0.01) }' || fail "diagnostics: $(cat bench.json)"
+# So does looking for values that are not finite, in every step.
+share=$(sed -E 's/.*"watched_share":([0-9.]+).*/\1/' bench.json)
+awk -v share="$share" 'BEGIN { exit !(share > 0 && share < 0.01) }' || fail "not finite: $(cat bench.json)"

@@ -6,6 +6,7 @@
 #include <limits>
 #include <random>
 #include <utility>
+#include <vector>
 
 #include "kernels/core/error.h"
 #include "runtime/run_hooks.h"
@@ -17,7 +18,7 @@ enum class Disturbance {
   kNone,
   kPoisonedBatch,  ///< random tokens on all ranks
   kTenfoldLr,      ///< for five steps
-  kWeightBit,      ///< the highest bit of the exponent, on rank 0
+  kWeightBit,      ///< the highest bit of the exponent of any one, on rank 0
   kGradientBit,    ///< the same, of a gradient sum that is being made
   kMomentBit,      ///< the same, of a first moment
   kNanActivation,  ///< an element of the residual stream of a sequence, on the last rank
@@ -62,19 +63,22 @@ class Disturber : public RunHooks, private Probe {
     if (step != step_) return;
     now_ = !std::exchange(done_, true);
     if (!now_) return;
-    const std::vector<Optimizer::Own> own = train_step.optimizer().own();
+    std::vector<Tensor> places;
     switch (kind_) {
       case Disturbance::kWeightBit:
         train_step.wait_for_weights();
-        if (rank_ == 0) flip(own[own.size() / 2].weights);
+        for (const Optimizer::Own& own : train_step.optimizer().own()) places.push_back(own.weights);
+        if (rank_ == 0) flip(places[any_of(places)]);
         train_step.share_weights();
         break;
       case Disturbance::kMomentBit:
-        if (rank_ == 0) flip(own[own.size() / 2].m);
+        for (const Optimizer::Own& own : train_step.optimizer().own()) places.push_back(own.m);
+        if (rank_ == 0) flip(places[any_of(places)]);
         break;
       case Disturbance::kGradientBit:
         gradients_ = &train_step.gradients(), micro_step_ = 0;
-        if (rank_ == 0) record_ = &model.records[model.records.size() / 2];
+        for (const ParameterRecord& record : model.records) places.push_back(gradients_->place(record));
+        if (rank_ == 0) record_ = &model.records[any_of(places)];
         break;
       case Disturbance::kNanActivation:
         if (rank_ == last_rank_) train_step.set_probe(this, 1);
@@ -100,6 +104,12 @@ class Disturber : public RunHooks, private Probe {
   }
 
  private:
+  /// One of some tensors; each element is as likely as the others to lie in it.
+  size_t any_of(const std::vector<Tensor>& tensors) {
+    std::vector<double> sizes;
+    for (const Tensor& x : tensors) sizes.push_back(static_cast<double>(x.count()));
+    return std::discrete_distribution<size_t>(sizes.begin(), sizes.end())(random_);
+  }
   /// Flips the highest bit of an element's exponent: what is below 2 becomes 2^128 times as large.
   void flip(Tensor x) {
     INVARIANT(x.count() > 0, "there is nothing to flip");

@@ -1,5 +1,6 @@
 #include "runtime/rewinder.h"
 
+#include <filesystem>
 #include <functional>
 
 #include <gmock/gmock.h>
@@ -125,6 +126,26 @@ TEST(Rewinder, ThreadGroupGoesToTheOldestInMemoryWhereNothingIsFarEnoughBack) {
   });
 }
 
+TEST(Rewinder, ThreadGroupPassesOverADamagedCheckpointAndNotesIt) {
+  const TempFolder folder;
+  const TrainConfig config = rewinding({"stability.rewind.steps_back=5"});
+  run_ranks(2, [&](ProcessGroup& world) {
+    RewindingRun rewound(config, folder / "run", world);
+    for (int64_t step : {2, 3}) {
+      rewound.train(step == 2 ? 1 : 3, step);
+      rewound.save(step);
+    }
+    world.barrier();
+    if (world.rank() == 0) {
+      std::filesystem::resize_file(step_folder(folder / "run", 3) + "/shard-00001-of-00002.safetensors", 100);
+    }
+    world.barrier();
+    rewound.train(4, 8);
+    EXPECT_EQ(rewound.go_back(8).step, 2);
+  });
+  EXPECT_THAT(folder.read("run/audit.jsonl"), HasSubstr(R"({"step":3,"event":"checkpoint_damaged",)"));
+}
+
 TEST(Rewinder, TellsWhatItHasDone) {
   const TempFolder folder;
   run_ranks(1, [&](ProcessGroup& world) {
@@ -141,6 +162,23 @@ TEST(Rewinder, TellsWhatItHasDone) {
             "{\"step\":5,\"event\":\"rewind\",\"reason\":\"lm_loss 9.5 is 56 deviations above its trend; 6 or 3.25 are "
             "the limit; the run goes back to step 2 from memory, samples 8 to 27 are dropped, the learning rate is "
             "multiplied by 0.5 up to step 5\"}\n");
+}
+
+TEST(Rewinder, ThreadGroupWhereOneSkipFollowsTheOtherWeightsAreTakenForDamaged) {
+  const TempFolder folder;
+  std::filesystem::create_directories(folder / "run");
+  run_ranks(2, [&](ProcessGroup& world) {
+    const std::vector<SignalSpike> skipped = spike(SignalPolicy::SKIP);
+    RewindingRun run(rewinding(), folder / "run", world);
+    EXPECT_FALSE(run.rewinder.wanted(skipped, 2));
+    EXPECT_TRUE(run.rewinder.wanted(skipped, 3));
+    RewindingRun never(rewinding({"stability.rewind.after_skips=0"}), folder / "run", world);
+    EXPECT_FALSE(never.rewinder.wanted(skipped, 9));
+    run.train(1, 5);
+    EXPECT_EQ(run.rewinder.go_back(run.run.stream(), {5}, skipped).step, 2);
+  });
+  EXPECT_THAT(folder.read("run/audit.jsonl"),
+              HasSubstr(R"("reason":"one update after the other is skipped: lm_loss 9.5 is 56 deviations above its)"));
 }
 
 TEST(Rewinder, ThreadGroupABudgetThatIsUsedUpEndsTheRunOnEveryRank) {
@@ -164,6 +202,7 @@ TEST(Rewinder, ThreadGroupABudgetThatIsUsedUpEndsTheRunOnEveryRank) {
       }
     }
   });
+  EXPECT_THAT(folder.read("run/audit.jsonl"), HasSubstr(R"({"step":5,"event":"diverged","reason":"the run has div)"));
 }
 
 TEST(Rewinder, KeepsNothingWhereNoPolicyAsksForIt) {
@@ -171,8 +210,8 @@ TEST(Rewinder, KeepsNothingWhereNoPolicyAsksForIt) {
   run_ranks(1, [&](ProcessGroup& world) {
     RewindingRun run(tiny_config({"stability.rewind.snapshot_every=1"}), folder / "", world);
     EXPECT_FALSE(run.rewinder.due(1));
-    EXPECT_FALSE(run.rewinder.wanted(spike(SignalPolicy::SKIP)));
-    EXPECT_TRUE(run.rewinder.wanted(spike()));
+    EXPECT_FALSE(run.rewinder.wanted(spike(SignalPolicy::SKIP), 9));
+    EXPECT_TRUE(run.rewinder.wanted(spike(), 0));
   });
 }
 

@@ -2,12 +2,14 @@
 
 #include <csignal>
 #include <filesystem>
+#include <limits>
 #include <optional>
 #include <sys/resource.h>
 #include <thread>
 
 #include <gmock/gmock.h>
 
+#include "runtime/checkpoint/manifest.h"
 #include "runtime/resume.h"
 #include "runtime/step_folders.h"
 #include "tests/runtime/training_fixture.h"
@@ -156,6 +158,76 @@ TEST(CheckpointSaver, ThreadGroupNothingIsLeftOfOneThatDidNotFit) {
   });
   EXPECT_THAT(checkpoint_steps(run_dir), ElementsAre(1));
   EXPECT_FALSE(folder.has("run/checkpoints/step_00000002"));
+}
+
+TEST(CheckpointSaver, ThreadGroupWhatIsNotFiniteIsNotSaved) {
+  for (bool moment : {false, true}) {
+    const TempFolder folder;
+    const std::string run_dir = folder / "run";
+    const TrainConfig config = two_ranks();
+    run_ranks(2, [&](ProcessGroup& world) {
+      SavedTinyRun saved(run_dir, config, world);
+      saved.step_and_begin(1);
+      saved.run.run(2);
+      saved.run.step().wait_for_weights();
+      for (const Optimizer::Own& own : saved.run.step().optimizer().own()) {
+        const Tensor spoilt = moment ? own.v : own.weights;
+        if (world.rank() == 0 || spoilt.count() == 0) continue;
+        *spoilt.as<double>() = std::numeric_limits<double>::infinity();
+        break;
+      }
+      saved.saver.begin(saved.run.stream(), {2});
+      saved.saver.finish();
+      EXPECT_THAT(saved.saver.failure(),
+                  AllOf(HasSubstr("step 2: no checkpoint: "), HasSubstr(moment ? "a second moment of" : "a weight of"),
+                        HasSubstr("is not finite: no run could go on from it")));
+      EXPECT_TRUE(saved.saver.failed(2));
+      saved.saver.go_back(2);
+      EXPECT_NE(saved.saver.failure(), "");
+      saved.saver.go_back(1);
+      EXPECT_EQ(saved.saver.failure(), "") << "the run does not know step 2 any more";
+    });
+    EXPECT_THAT(checkpoint_steps(run_dir), ElementsAre(1));
+    EXPECT_FALSE(folder.has("run/checkpoints/step_00000002"));
+    EXPECT_THAT(folder.read("run/audit.jsonl"), HasSubstr(R"({"step":2,"event":"checkpoint_failed",)"));
+  }
+}
+
+TEST(CheckpointSaver, ThreadGroupOneOfTheSameStepStaysUntilTheNewOneIsWhole) {
+  const TempFolder folder;
+  const std::string run_dir = folder / "run";
+  const TrainConfig config = two_ranks();
+  const auto dropped_samples = [&] { return read_manifest(step_folder(run_dir, 1)).data_state().dropped_samples(); };
+  run_ranks(2, [&](ProcessGroup& world) {
+    SavedTinyRun saved(run_dir, config, world);
+    saved.step_and_begin(1);
+    saved.saver.finish();
+    {
+      std::optional<SmallFiles> small;
+      if (world.rank() == 0) small.emplace(1000);
+      world.barrier();
+      saved.saver.begin(saved.run.stream(), {1, 8});
+      saved.saver.finish();
+      EXPECT_TRUE(saved.saver.failed(1));
+    }
+    // Rank 0 tidies up.
+    world.barrier();
+    EXPECT_EQ(dropped_samples(), 4) << "the old one";
+    world.barrier();
+    saved.saver.begin(saved.run.stream(), {1, 8});
+    saved.saver.finish();
+    EXPECT_EQ(dropped_samples(), 8) << "the new one";
+  });
+  EXPECT_FALSE(folder.has("run/checkpoints/replaced_step_00000001"));
+  // A machine that goes down in between leaves this, or both.
+  make_step_folder(run_dir, 1);
+  EXPECT_THAT(checkpoint_steps(run_dir), ElementsAre());
+  settle_replaced(run_dir);
+  EXPECT_EQ(dropped_samples(), 8);
+  std::filesystem::copy(step_folder(run_dir, 1), folder / "run/checkpoints/replaced_step_00000001");
+  settle_replaced(run_dir);
+  EXPECT_EQ(dropped_samples(), 8);
+  EXPECT_FALSE(folder.has("run/checkpoints/replaced_step_00000001"));
 }
 
 TEST(CheckpointSaver, ThreadGroupTheNewestAndThoseForGoodAreKept) {

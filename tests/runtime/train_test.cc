@@ -1,16 +1,22 @@
 #include "runtime/train.h"
 
+#include <filesystem>
+#include <functional>
+#include <limits>
 #include <mutex>
 #include <optional>
 #include <random>
+#include <thread>
 
 #include "runtime/checkpoint/manifest.h"
+#include "runtime/replay.h"
 #include "runtime/step_folders.h"
 #include "tests/runtime/train_fixture.h"
 
 namespace sluice {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -92,16 +98,16 @@ class StopsAtTheEndOf : public RunHooks {
   bool asked_ = false;
 };
 
-/// One session on two ranks. Returns how it ended, if it was not at its end.
-template <class Hooks = StopsAfter>
-std::optional<Fault> session(const TrainConfig& config, const std::string& run_dir, int64_t stop) {
+/// One session on two ranks, with hooks of each. Returns how it ended, if it was not at its end.
+template <class HooksOf>
+std::optional<Fault> session_with(const TrainConfig& config, const std::string& run_dir, const HooksOf& hooks_of) {
   std::optional<Fault> fault;
   std::mutex mutex;
   run_ranks(2, [&](ProcessGroup& world) {
     ThreadPool pool(1);
     Stream stream{Device::kCpu, best_isa(), &pool};
     PhaseTimer startup;
-    Hooks hooks(stop, world);
+    auto hooks = hooks_of(world);
     try {
       train(config, run_dir, world, stream, startup, &hooks);
     } catch (const AgreedError& error) {
@@ -111,6 +117,11 @@ std::optional<Fault> session(const TrainConfig& config, const std::string& run_d
     }
   });
   return fault;
+}
+
+template <class Hooks = StopsAfter>
+std::optional<Fault> session(const TrainConfig& config, const std::string& run_dir, int64_t stop) {
+  return session_with(config, run_dir, [&](ProcessGroup& world) { return Hooks(stop, world); });
 }
 
 /// What a run has logged, but for times.
@@ -174,6 +185,143 @@ TEST_F(TrainTest, ThreadGroupARunThatGoesBackToWhereASignalCutAnEvaluationShortL
   }
 }
 
+/// A disturbed run that is asked to stop in the first step after it has gone back. Its very first step takes so long
+/// that the ranks look at least twice in each.
+class StopsOnceRewound : public Disturber {
+ public:
+  StopsOnceRewound(int64_t step, const ProcessGroup& world)
+      : Disturber(Disturbance::kPoisonedBatch, step, 1, world), disturbed_(step) {}
+  void before_step(int64_t step, ModelState& model, TrainStep& train_step) override {
+    Disturber::before_step(step, model, train_step);
+    if (step == 1) std::this_thread::sleep_for(std::chrono::milliseconds(120));
+    seen_ = seen_ || step == disturbed_;
+    asked_ = seen_ && step < disturbed_;
+  }
+  bool stop_asked() override { return asked_; }
+
+ private:
+  const int64_t disturbed_;
+  bool seen_ = false, asked_ = false;
+};
+
+TEST_F(TrainTest, ThreadGroupASignalAfterARunHasGoneBackToItsNewestCheckpointKeepsThat) {
+  const std::vector<std::string> common = {"checkpoint.every=50"};
+  EXPECT_EQ(run("straight", Disturbance::kPoisonedBatch, common).rewinds, 1);
+  const std::string run_dir = folder_ / "stopped";
+  EXPECT_EQ(session<StopsOnceRewound>(config(common), run_dir, kDisturbed), Fault::kPreempted);
+  EXPECT_THAT(checkpoint_steps(run_dir), ElementsAre(50));
+  const Manifest manifest = read_manifest(step_folder(run_dir, 50));
+  EXPECT_EQ(manifest.data_state().dropped_samples(), 8 * (kDisturbed - 50));
+  EXPECT_EQ(manifest.stability().rewind().rewinds(), 1);
+  EXPECT_EQ(session(config(common), run_dir, 1 << 30), std::nullopt);
+  for (const char* shard : {"/shard-00000-of-00002.safetensors", "/shard-00001-of-00002.safetensors"}) {
+    const std::string path = concat("/checkpoints/step_000000", kSteps, shard);
+    EXPECT_EQ(folder_.read("stopped" + path), folder_.read("straight" + path));
+  }
+}
+
+/// Spoils something in a step, once.
+class Spoils : public RunHooks {
+ public:
+  Spoils(int64_t step, std::function<void(TrainStep&, ModelState&)> how) : step_(step), how_(std::move(how)) {}
+  void before_step(int64_t step, ModelState& model, TrainStep& train_step) override {
+    if (step == step_ && !std::exchange(done_, true)) how_(train_step, model);
+  }
+
+ private:
+  const int64_t step_;
+  const std::function<void(TrainStep&, ModelState&)> how_;
+  bool done_ = false;
+};
+
+TEST_F(TrainTest, ThreadGroupAStateThatIsNotFiniteIsNotWhatTheNextSessionFinds) {
+  const TrainConfig c = config({"training.steps=24", "checkpoint.every=1", "stability.lm_loss.action=LOG"});
+  const std::string run_dir = folder_ / "run";
+  EXPECT_EQ(session_with(c, run_dir,
+                         [](ProcessGroup&) {
+                           return Spoils(12, [](TrainStep& train_step, ModelState& model) {
+                             for (const ParameterRecord& r : model.records) {
+                               const Tensor m = train_step.optimizer().moments(r).m;
+                               if (r.name.find("q_proj") != r.name.npos && m.count() > 0) {
+                                 *m.as<float>() = std::numeric_limits<float>::quiet_NaN();
+                               }
+                             }
+                           });
+                         }),
+            Fault::kDiverged);
+  // The update of step 12 has a finite gradient and makes a weight that is not.
+  EXPECT_THAT(checkpoint_steps(run_dir), ElementsAre(11));
+  EXPECT_THAT(folder_.read("run/audit.jsonl"), HasSubstr(R"({"step":12,"event":"checkpoint_failed",)"));
+  EXPECT_EQ(session(c, run_dir, 1 << 30), std::nullopt);
+  EXPECT_EQ(session(c, folder_ / "clean", 1 << 30), std::nullopt);
+  EXPECT_EQ(losses(run_dir), losses(folder_ / "clean"));
+}
+
+TEST_F(TrainTest, ThreadGroupAnIndicatorTakesTheRunBackBeforeTheLossTells) {
+  const std::vector<std::string> common = {"stability.lm_loss.action=LOG", "stability.grad_norm.action=LOG"};
+  const auto larger_norms = [](ProcessGroup&) {
+    return Spoils(kDisturbed, [](TrainStep& train_step, ModelState& model) {
+      train_step.wait_for_weights();
+      // Only what this rank updates: the others get it from here.
+      for (const ParameterRecord& r : model.records) {
+        if (r.name.find("q_norm") == r.name.npos) continue;
+        const Optimizer::Moments own = train_step.optimizer().moments(r);
+        float* weights = model.weights.rows(r.flat_begin, r.count).as<float>();
+        for (int64_t i = own.begin; i < own.end; ++i) weights[i] *= 30;
+      }
+      train_step.share_weights();
+    });
+  };
+  for (const bool back : {false, true}) {
+    const std::string name = back ? "back" : "told";
+    std::vector<std::string> overrides = common;
+    if (back) overrides.push_back("stability.indicators.attention_logit_max.action=REWIND");
+    EXPECT_EQ(session_with(config(overrides), folder_ / name, larger_norms), std::nullopt);
+    if (!back) {
+      EXPECT_FALSE(folder_.has("told/audit.jsonl"));
+      continue;
+    }
+    EXPECT_THAT(
+        folder_.read("back/audit.jsonl"),
+        AllOf(HasSubstr(concat(R"({"step":)", kDisturbed, R"(,"event":"rewind","reason":"attention_logit_max)")),
+              HasSubstr("attention is about to look at single tokens only"),
+              HasSubstr("the run goes back to step 50 from memory")));
+    EXPECT_EQ(logged_steps("back/metrics.jsonl"), range(1, kSteps));
+  }
+}
+
+TEST_F(TrainTest, ThreadGroupAStepIsReplayedUnlessTheRunHasGoneBackInBetween) {
+  const TrainConfig c = config({"checkpoint.keep=20"});
+  ASSERT_EQ(run("run", Disturbance::kPoisonedBatch, {"checkpoint.keep=20"}).rewinds, 1);
+  const auto replay = [&](int64_t step) {
+    std::string told;
+    run_ranks(2, [&](ProcessGroup& world) {
+      ThreadPool pool(1);
+      Stream stream{Device::kCpu, best_isa(), &pool};
+      try {
+        const std::string same = replay_step(c, folder_ / "run", step, world, stream);
+        if (world.rank() == 0) told = same;
+      } catch (const AgreedError& error) {
+        if (world.rank() == 0) told = error.what();
+      }
+    });
+    return told;
+  };
+  const std::string refused = "the run went back to step 50 after ";
+  EXPECT_THAT(replay(48), HasSubstr("step 48 from ")) << "long before";
+  EXPECT_THAT(replay(75), testing::EndsWith("weights and moments are the same when the step is run twice"));
+  EXPECT_THAT(replay(55), testing::EndsWith("weights and moments are the same when the step is run twice"))
+      << "the checkpoint of step 50 knows that the run went back to it";
+  std::filesystem::remove_all(step_folder(folder_ / "run", 50));
+  EXPECT_THAT(replay(55), HasSubstr(refused + (folder_ / "run/checkpoints/step_00000040")));
+  // One that was lost, since the session ended before it was saved.
+  std::ofstream audit(folder_ / "run/audit.jsonl", std::ios::app);
+  audit << R"({"step":79,"event":"rewind","reason":"x; the run goes back to step 71 from memory"})" << std::endl;
+  EXPECT_THAT(replay(75), HasSubstr("the run went back to step 71 after "));
+  audit << R"({"step":70,"event":"resume","reason":"from step_00000070, after rewind 1"})" << std::endl;
+  EXPECT_THAT(replay(75), testing::EndsWith("weights and moments are the same when the step is run twice"));
+}
+
 TEST_F(TrainTest, ThreadGroupASignalBeforeTheFirstStepFindsWhatIsSaved) {
   const TrainConfig c = config({"training.steps=3"}), longer = config({"training.steps=5"});
   EXPECT_EQ(session(c, folder_ / "run", 0), Fault::kUser);
@@ -189,14 +337,19 @@ TEST_F(TrainTest, ThreadGroupASignalBeforeTheFirstStepFindsWhatIsSaved) {
 class Disturbed : public TrainTest, public testing::WithParamInterface<Disturbance> {};
 
 TEST_P(Disturbed, ThreadGroupARunEndsAsOneThatWasLeftAlone) {
-  const Outcome clean = run("clean", Disturbance::kNone), disturbed = run("disturbed", GetParam());
-  EXPECT_FALSE(disturbed.diverged);
-  EXPECT_LE(disturbed.lost_steps, 20);
-  // A few large steps, and a bad sample now and then, do not show in this model's loss.
-  if (GetParam() != Disturbance::kTenfoldLr && GetParam() != Disturbance::kTokenFile) {
-    EXPECT_GE(disturbed.rewinds + disturbed.skips, 1);
+  int64_t decisions = 0;
+  for (const char* seed : {"training.seed=1", "training.seed=2", "training.seed=3"}) {
+    const Outcome clean = run(concat("clean", seed), Disturbance::kNone, {seed});
+    const Outcome disturbed = run(concat("disturbed", seed), GetParam(), {seed});
+    EXPECT_FALSE(disturbed.diverged);
+    EXPECT_LE(disturbed.lost_steps, 20);
+    EXPECT_NEAR(disturbed.loss, clean.loss, 0.05);
+    decisions += disturbed.rewinds + disturbed.skips;
   }
-  EXPECT_NEAR(disturbed.loss, clean.loss, 0.05);
+  // A few large steps, and a bad sample now and then, do not show in this model's loss; nor do all weights matter.
+  if (GetParam() != Disturbance::kTenfoldLr && GetParam() != Disturbance::kTokenFile) {
+    EXPECT_GE(decisions, 1);
+  }
 }
 
 TEST_F(TrainTest, ACorruptedTokenFileDiffersInItsMiddle) {
