@@ -30,15 +30,15 @@ ranks() {
 # there are none, mpirun hands it on to other hosts.
 stop_gently() {
   trap '' TERM INT USR1
-  local i pid heed
+  local i pid all heed
   for ((i = 0; i < 100; ++i)); do
     kill -0 "$job" 2> /dev/null || return
-    heed=0
+    all=1 heed=0
     for pid in $(ranks); do
-      heed=1
-      ((0x0$(sed -n 's/^SigCgt:\t//p' "/proc/$pid/status" 2> /dev/null) >> 9 & 1)) || { heed=0; break; }
-    done
-    [ $heed -eq 0 ] || break
+      all=$(tr '\0' '\n' < "/proc/$pid/environ" | sed -n 's/^OMPI_COMM_WORLD_LOCAL_SIZE=//p') || true
+      heed=$((heed + (0x0$(sed -n 's/^SigCgt:\t//p' "/proc/$pid/status") >> 9 & 1)))
+    done 2> /dev/null
+    [ "$heed" -lt "${all:-1}" ] || break
     sleep 0.1
   done
   kill -USR1 "$job"
@@ -78,6 +78,7 @@ if [ $code -eq 137 ]; then
   wait $watcher
   [ $? -ne 3 ] || code=3
 else
-  kill -KILL $watcher 2> /dev/null
+  # Whose end is not worth a word.
+  { kill -KILL $watcher; wait $watcher; } 2> /dev/null
 fi
 exit $code

@@ -21,15 +21,19 @@ namespace sluice {
 namespace {
 
 struct Policy {
-  const char *name, *lm_loss, *grad_norm;
+  const char *name, *lm_loss, *grad_norm, *indicators;  // the last of max_activation and update_rms
 };
-constexpr Policy kPolicies[] = {{"nothing", "LOG", "LOG"}, {"skip", "SKIP", "SKIP"}, {"rewind", "REWIND", "SKIP"}};
+constexpr Policy kPolicies[] = {
+    {"nothing", "LOG", "LOG", "LOG"}, {"skip", "SKIP", "SKIP", "LOG"}, {"rewind", "REWIND", "SKIP", "REWIND"}};
 
 Outcome run(const std::string& file, std::vector<std::string> overrides, const Policy& policy, Disturbance kind,
             int seed, int64_t at) {
   overrides.push_back("training.seed=" + std::to_string(seed));
   overrides.push_back(concat("stability.lm_loss.action=", policy.lm_loss));
   overrides.push_back(concat("stability.grad_norm.action=", policy.grad_norm));
+  for (const char* indicator : {"max_activation", "update_rms"}) {
+    overrides.push_back(concat("stability.indicators.", indicator, ".action=", policy.indicators));
+  }
   TrainConfig config = load_config(file, overrides);
   validate_training(config, 2);
   const std::string run_dir = (std::filesystem::temp_directory_path() / concat("disturbed_run_", ::getpid())).string();
