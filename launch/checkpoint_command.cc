@@ -29,7 +29,7 @@ std::string time_text(std::chrono::system_clock::time_point time) {
 }
 
 const char* state_name(ListedCheckpoint::State state) {
-  static constexpr const char* kNames[] = {"good", "unfinished", "damaged", "set aside", "other"};
+  static constexpr const char* kNames[] = {"good", "unfinished", "damaged", "set aside", "replaced", "other"};
   return kNames[state];
 }
 

@@ -11,13 +11,17 @@ if ! [[ $patience_s =~ ^[1-9][0-9]*$ ]]; then
   echo "error: SLUICE_LAUNCHER_PATIENCE_S=$patience_s must be whole seconds, at least 1" >&2
   exit 1
 fi
-asked=0 job= starting=1
+asked=0 passed_on=0 job= starting=1
 ask() {
   asked=$((asked + 1))
   [ $starting -eq 1 ] || pass_on
 }
+# pass_on: a signal that was not yet. Others may come in between.
 pass_on() {
-  if [ $asked -eq 1 ]; then stop_gently & else kill -TERM "$job"; fi
+  while [ $passed_on -lt $asked ]; do
+    passed_on=$((passed_on + 1))
+    if [ $passed_on -eq 1 ]; then stop_gently & else kill -TERM "$job"; fi
+  done
 }
 # ranks: the job's processes on this host.
 ranks() {
@@ -26,13 +30,14 @@ ranks() {
     if grep -qsz '^OMPI_COMM_WORLD_RANK=' "/proc/$pid/environ"; then echo "$pid"; fi
   done
 }
-# stop_gently: once all ranks of this host heed SIGUSR1, the 10th, which kills a process that is still being loaded. Where
-# there are none, mpirun hands it on to other hosts.
+# stop_gently: once all ranks of this host heed SIGUSR1, the 10th, which kills a process that is still being loaded; after
+# ten seconds in any case, two where this host has no ranks: mpirun hands it on to other hosts.
 stop_gently() {
   trap '' TERM INT USR1
   local i pid all heed
   for ((i = 0; i < 100; ++i)); do
     kill -0 "$job" 2> /dev/null || return
+    [ $i -lt 20 ] || [ -n "$(ranks)" ] || break
     all=1 heed=0
     for pid in $(ranks); do
       all=$(tr '\0' '\n' < "/proc/$pid/environ" | sed -n 's/^OMPI_COMM_WORLD_LOCAL_SIZE=//p') || true
@@ -47,8 +52,6 @@ trap ask TERM INT USR1
 # In a session of its own, since a terminal sends its signals to all of a group.
 setsid "$@" &
 job=$!
-starting=0
-[ $asked -eq 0 ] || pass_on
 end_launcher() {
   local seen=0 alone_s=0
   while kill -0 "$job" 2> /dev/null; do
@@ -67,6 +70,9 @@ end_launcher() {
   end_launcher
 ) &
 watcher=$!
+# Not before, since what it starts would be the last that was started.
+starting=0
+pass_on
 # A signal ends the wait, not the job.
 while wait $job; code=$?; kill -0 $job 2> /dev/null; do :; done
 # Of a job that ended while a signal ended the wait.

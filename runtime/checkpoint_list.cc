@@ -79,8 +79,11 @@ ListedCheckpoint make_listed(const fs::path& folder, const std::string& run_dir)
   listed.folder = folder.filename().string();
   listed.step = step_in_name(listed.folder);
   const bool step = listed.step >= 0 && folder == step_folder(run_dir, listed.step);
-  if (!step)
-    listed.state = listed.folder.starts_with("damaged_") ? ListedCheckpoint::kSetAside : ListedCheckpoint::kOther;
+  if (!step) {
+    listed.state = listed.folder.starts_with("damaged_")    ? ListedCheckpoint::kSetAside
+                   : listed.folder.starts_with("replaced_") ? ListedCheckpoint::kReplaced
+                                                            : ListedCheckpoint::kOther;
+  }
   listed.bytes = bytes_in(folder);
   listed.written = time_of(folder);
   std::error_code error;

@@ -19,6 +19,7 @@ struct ListedCheckpoint {
     kUnfinished,  ///< without a manifest
     kDamaged,     ///< a run would not go on from it
     kSetAside,    ///< damaged_step_X: a run did not go on from it
+    kReplaced,    ///< replaced_step_X: another is to take its place; until that is whole the next start puts it back
     kOther,       ///< of another name: no run goes on from it
   };
   /// What its manifest says.

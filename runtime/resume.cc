@@ -155,9 +155,6 @@ std::string load_checkpoint(const std::string& folder, const RunIdentity& identi
 std::optional<ResumePoint> resume(const std::string& run_dir, const RunIdentity& identity, const Mesh& mesh,
                                   ModelState& model, Optimizer& optimizer) {
   ProcessGroup& world = mesh.world();
-  agree(world, [&] {
-    if (world.rank() == 0) settle_replaced(run_dir);
-  });
   std::vector<Damage> damaged;
   ResumePoint point;
   int64_t& step = point.position.step;

@@ -80,7 +80,8 @@ SavedPosition Rewinder::load(Stream& s, int64_t latest, std::string& from) {
   return position;
 }
 
-SavedPosition Rewinder::go_back(Stream& s, const SavedPosition& now, const std::vector<SignalSpike>& spikes) {
+SavedPosition Rewinder::go_back(Stream& s, const SavedPosition& now, const std::vector<SignalSpike>& spikes,
+                                int64_t skips_in_a_row) {
   const std::string reason = in_words(spikes);
   const bool speaks = run_.mesh.world().rank() == 0;
   if (plan_.exhausted()) {
@@ -92,7 +93,8 @@ SavedPosition Rewinder::go_back(Stream& s, const SavedPosition& now, const std::
   }
   run_.train_step.wait_for_weights();
   std::string from;
-  SavedPosition target = load(s, plan_.latest_target(now.step), from);
+  const int64_t since = now.step - std::max(skips_in_a_row - 1, int64_t{0});
+  SavedPosition target = load(s, plan_.latest_target(since), from);
   plan_.note(now.step, target.step);
   const TrainingConfig& training = run_.identity.config.training();
   const int64_t used = samples_before(training, target.step + 1);

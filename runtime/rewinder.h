@@ -36,9 +36,10 @@ class Rewinder {
   /// Keeps one, if a policy may ever need it.
   void keep(Stream& s, const SavedPosition& position);
   /// Puts weights and moments back to where they were before the spikes of step `now.step`, for which that was wanted,
-  /// and notes that. Returns the position to go on from: the samples up to now are dropped. Throws AgreedError of
-  /// Fault::kDiverged when the budget is used up, and what resume() does.
-  SavedPosition go_back(Stream& s, const SavedPosition& now, const std::vector<SignalSpike>& spikes);
+  /// or before the skips, and notes that. Returns the position to go on from: the samples up to now are dropped. Throws
+  /// AgreedError of Fault::kDiverged when the budget is used up, and what resume() does.
+  SavedPosition go_back(Stream& s, const SavedPosition& now, const std::vector<SignalSpike>& spikes,
+                        int64_t skips_in_a_row = 0);
 
   /// Of the learning rate of a step.
   double lr_factor(int64_t step) const { return plan_.lr_factor(step); }

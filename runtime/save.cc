@@ -131,7 +131,7 @@ void CheckpointSaver::begin(Stream& s, const SavedPosition& position, After afte
   const std::string failure = agreed_failure(world_, Fault::kUser, [&] {
     if (world_.rank() == 0) make_step_folder(run_.run_dir, step);
   });
-  if (!failure.empty()) return give_up(step, failure);
+  if (!failure.empty()) return note_failure(step, failure);
   in_flight_.emplace();
   in_flight_->step = step;
   if (after == After::kNothingChanges) {
@@ -210,6 +210,7 @@ void CheckpointSaver::set_unlogged(const std::string& metrics) {
 
 void CheckpointSaver::conclude() {
   slowest_s_ = std::max(slowest_s_, seconds_since(in_flight_->start));
+  if (last_failed_step_ == in_flight_->step) last_failed_step_ = -1;
   note_failures();
   if (world_.rank() == 0) {
     double bytes = 0;
@@ -224,13 +225,19 @@ void CheckpointSaver::conclude() {
 
 void CheckpointSaver::give_up(int64_t step, const std::string& reason) {
   in_flight_.reset();
-  failure_ = concat("step ", step, ": no checkpoint: ", reason);
-  failed_step_ = step;
-  if (world_.rank() != 0) return;
-  LOG(WARNING) << failure_;
   // What is there of it takes room.
-  const std::error_code error = give_up_step_folder(run_.run_dir, step);
-  if (error) LOG(WARNING) << step_folder(run_.run_dir, step) << ": " << error.message();
+  if (world_.rank() == 0) {
+    const std::error_code error = give_up_step_folder(run_.run_dir, step);
+    if (error) LOG(WARNING) << step_folder(run_.run_dir, step) << ": cannot be removed: " << error.message();
+  }
+  note_failure(step, reason);
+}
+
+void CheckpointSaver::note_failure(int64_t step, const std::string& reason) {
+  failures_.emplace_back(step, concat("step ", step, ": no checkpoint: ", reason));
+  last_failed_step_ = step;
+  if (world_.rank() != 0) return;
+  LOG(WARNING) << failures_.back().second;
   unnoted_.emplace_back(step, reason);
   note_failures();
 }

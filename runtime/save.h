@@ -8,6 +8,7 @@
 #include <stop_token>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "configs/manifest.pb.h"
 #include "configs/train.pb.h"
@@ -72,12 +73,12 @@ class CheckpointSaver {
   double slowest_s() const { return slowest_s_; }
 
   /// Why the last checkpoint that could not be written was not, on every rank; empty: all were written.
-  const std::string& failure() const { return failure_; }
-  /// Whether that was the checkpoint of a step.
-  bool failed(int64_t step) const { return !failure_.empty() && failed_step_ == step; }
+  std::string failure() const { return failures_.empty() ? "" : failures_.back().second; }
+  /// Whether that was the checkpoint of a step, and none of that step has been written since.
+  bool failed(int64_t step) const { return last_failed_step_ == step; }
   /// The run has gone back to a step: what became of checkpoints of later ones no longer matters.
   void go_back(int64_t step) {
-    if (failed_step_ > step) failure_.clear();
+    std::erase_if(failures_, [&](const auto& failure) { return failure.first > step; });
   }
 
  private:
@@ -98,7 +99,9 @@ class CheckpointSaver {
   void advance();
   void collect(const ShardSnapshot::Written& own);
   void conclude();
+  /// Of what is in flight.
   void give_up(int64_t step, const std::string& reason);
+  void note_failure(int64_t step, const std::string& reason);
   /// In audit.jsonl, also those of before that could not be noted then.
   void note_failures();
 
@@ -107,8 +110,8 @@ class CheckpointSaver {
   Arena staging_;
   ShardSnapshot snapshot_;
   std::stop_source stop_;
-  std::string failure_;
-  int64_t failed_step_ = -1;  // whose failure that is
+  std::vector<std::pair<int64_t, std::string>> failures_;  // steps, and what is to be told
+  int64_t last_failed_step_ = -1;
   double slowest_s_ = 0;
   std::deque<std::pair<int64_t, std::string>> unnoted_;  // steps and reasons
   std::future<double> populated_;                        // that the copy has its memory, and the CPU time of that

@@ -101,6 +101,8 @@ void make_step_folder(const std::string& run_dir, int64_t step) {
   }
   ENSURE(!error, folder, ": cannot be emptied: ", error.message());
   std::filesystem::create_directories(folder, error);
+  std::error_code none;
+  if (error && std::filesystem::is_directory(replaced, none)) std::filesystem::rename(replaced, folder, none);
   ENSURE(!error, folder, ": cannot be created: ", error.message());
 }
 

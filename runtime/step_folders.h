@@ -15,7 +15,8 @@ std::string step_folder(const std::string& run_dir, int64_t step);
 std::vector<int64_t> checkpoint_steps(const std::string& run_dir);
 
 /// An empty folder for the checkpoint of a step, whatever an earlier attempt has left there. A checkpoint that is there
-/// already is kept as checkpoints/replaced_step_X until remove_old_checkpoints(). Throws Error naming the folder.
+/// already is kept as checkpoints/replaced_step_X until remove_old_checkpoints(). Throws Error naming the folder, in
+/// which case a checkpoint that was there still is.
 void make_step_folder(const std::string& run_dir, int64_t step);
 
 /// Removes what make_step_folder() has made, and puts back what it had replaced. Returns why it could not.

@@ -67,6 +67,9 @@ class TrainingRun {
       lock_.emplace(run_dir_);
     });
     wait_for_lock(lock_ ? &*lock_ : nullptr, run_dir_, world_, [this] { heed_stop(); });
+    agree(world_, [&] {
+      if (world_.rank() == 0) settle_replaced(run_dir_);
+    });
     agree(world_, [&] { data_ = std::make_unique<RunData>(config_); });
     end_phase("data");
     model_ = std::make_unique<TrainedModel>(config_, mesh_, *data_, s_);
@@ -115,7 +118,7 @@ class TrainingRun {
     }
     finish_saving();
     const std::string lost = broadcast_string(world_, metrics_ ? metrics_->sync() : "");
-    const std::string& failure = saver_->failure().empty() ? lost : saver_->failure();
+    const std::string failure = saver_->failure().empty() ? lost : saver_->failure();
     if (!failure.empty()) throw AgreedError(world_.rank() == 0 ? failure : "", Fault::kNotSaved);
   }
 
@@ -195,9 +198,10 @@ class TrainingRun {
     if (seen_closely) add_diagnostics(diagnostics_.finish(), metrics);
     tell_startup();
     const std::vector<SignalSpike> spikes = spikes_->see(metrics, result);
-    if (rewinder_->wanted(spikes, result.skipped ? skips_.in_a_row() + 1 : 0)) {
+    const int64_t skips_in_a_row = result.skipped ? skips_.in_a_row() + 1 : 0;
+    if (rewinder_->wanted(spikes, skips_in_a_row)) {
       if (metrics_) log(metrics);
-      return rewind(step, spikes);
+      return rewind(step, spikes, skips_in_a_row);
     }
     skips_.see(step, result, spikes);
     position_.step = step;
@@ -251,7 +255,7 @@ class TrainingRun {
       rewound_ = rewound_ && saver_->failed(step);
     });
     const std::string lost = broadcast_string(world_, metrics_ ? metrics_->sync() : "");
-    const std::string& failure = is_saved() ? lost : saver_->failure();
+    const std::string failure = is_saved() ? lost : saver_->failure();
     if (!failure.empty()) throw AgreedError(world_.rank() == 0 ? failure : "", Fault::kNotSaved);
     if (world_.rank() != 0) return;
     const std::string saved = "stopped by a signal; the run goes on from " + step_folder(run_dir_, position_.step);
@@ -265,10 +269,10 @@ class TrainingRun {
   bool is_saved() const { return !rewound_ && newest_step() == position_.step; }
 
   /// Goes on from before the spikes of a step, with the samples after it.
-  void rewind(int64_t step, const std::vector<SignalSpike>& spikes) {
+  void rewind(int64_t step, const std::vector<SignalSpike>& spikes, int64_t skips_in_a_row) {
     watch_.saving([&] {
       saver_->finish();
-      go_on_from(rewinder_->go_back(s_, {step, position_.dropped_samples}, spikes));
+      go_on_from(rewinder_->go_back(s_, {step, position_.dropped_samples}, spikes, skips_in_a_row));
       saver_->go_back(position_.step);
       rewound_ = true;
       // Checkpoints of later steps are no longer of this run: with this one they go. Until then they need their

@@ -62,6 +62,7 @@ TEST(CheckpointList, TellsWhatIsNoGood) {
   files.write("checkpoints/step_00000004/manifest.textproto", "step: 4\n");
   run.write("step_00000005", 6);
   run.write("damaged_step_00000007_2", 7);
+  run.write("replaced_step_00000007", 7);
   run.write("mine", 8);
   std::filesystem::remove(run.write("step_00000009", 9) + "/tokenizer.json");
   files.write("checkpoints/notes.txt", "not a folder");
@@ -73,6 +74,7 @@ TEST(CheckpointList, TellsWhatIsNoGood) {
       {"step_00000004", State::kDamaged, "manifest_xxh3 is missing"},
       {"step_00000005", State::kDamaged, "step=6 in the folder of step 5"},
       {"damaged_step_00000007_2", State::kSetAside, ""},
+      {"replaced_step_00000007", State::kReplaced, ""},
       {"mine", State::kOther, ""},
       {"step_00000009", State::kDamaged, "tokenizer.json: is missing"}};
   const std::vector<ListedCheckpoint> list = run.list();

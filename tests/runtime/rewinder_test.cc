@@ -175,7 +175,7 @@ TEST(Rewinder, ThreadGroupWhereOneSkipFollowsTheOtherWeightsAreTakenForDamaged) 
     RewindingRun never(rewinding({"stability.rewind.after_skips=0"}), folder / "run", world);
     EXPECT_FALSE(never.rewinder.wanted(skipped, 9));
     run.train(1, 5);
-    EXPECT_EQ(run.rewinder.go_back(run.run.stream(), {5}, skipped).step, 2);
+    EXPECT_EQ(run.rewinder.go_back(run.run.stream(), {5}, skipped, 2).step, 2) << "two steps before step 4";
   });
   EXPECT_THAT(folder.read("run/audit.jsonl"),
               HasSubstr(R"("reason":"one update after the other is skipped: lm_loss 9.5 is 56 deviations above its)"));
