@@ -124,8 +124,10 @@ void load_moments(CheckpointReader& reader, const ParameterRecord& record, Optim
   reader.read(record, Piece::V, moments.begin, moments.end, moments.v);
 }
 
-void load_state(CheckpointReader& reader, ModelState& model, Optimizer& optimizer) {
+void load_state(CheckpointReader& reader, ModelState& model, Optimizer& optimizer,
+                const std::function<void()>& before_each) {
   for (const ParameterRecord& record : model.records) {
+    if (before_each) before_each();
     reader.read(record, Piece::MASTER, model.weights);
     load_moments(reader, record, optimizer);
   }
@@ -133,7 +135,7 @@ void load_state(CheckpointReader& reader, ModelState& model, Optimizer& optimize
 }
 
 std::string load_checkpoint(const std::string& folder, const RunIdentity& identity, const Mesh& mesh, ModelState& model,
-                            Optimizer& optimizer, ResumePoint& point) {
+                            Optimizer& optimizer, ResumePoint& point, const std::function<void()>& before_each) {
   ProcessGroup& world = mesh.world();
   std::optional<CheckpointReader> reader;
   std::string damage = agreed_failure(world, Fault::kDamage, [&] {
@@ -147,20 +149,20 @@ std::string load_checkpoint(const std::string& folder, const RunIdentity& identi
   point.position.stability = reader->manifest().stability();
   point.position.dropped_samples = reader->manifest().data_state().dropped_samples();
   point.position.unlogged = reader->manifest().unlogged();
-  damage = agreed_failure(world, Fault::kDamage, [&] { load_state(*reader, model, optimizer); });
+  damage = agreed_failure(world, Fault::kDamage, [&] { load_state(*reader, model, optimizer, before_each); });
   if (damage.empty() && world.rank() == 0) warn_of_rounding(*reader, folder, identity);
   return damage;
 }
 
 std::optional<ResumePoint> resume(const std::string& run_dir, const RunIdentity& identity, const Mesh& mesh,
-                                  ModelState& model, Optimizer& optimizer) {
+                                  ModelState& model, Optimizer& optimizer, const std::function<void()>& before_each) {
   ProcessGroup& world = mesh.world();
   std::vector<Damage> damaged;
   ResumePoint point;
   int64_t& step = point.position.step;
   for (step = newest_checkpoint(world, run_dir); step >= 0; step = newest_checkpoint(world, run_dir, step)) {
     const std::string folder = step_folder(run_dir, step);
-    const std::string damage = load_checkpoint(folder, identity, mesh, model, optimizer, point);
+    const std::string damage = load_checkpoint(folder, identity, mesh, model, optimizer, point, before_each);
     if (damage.empty()) {
       agree(world, [&] {
         if (world.rank() == 0) set_aside(run_dir, damaged);

@@ -44,15 +44,19 @@ void RunStart::note(const std::string& run_dir) const {
   }
 }
 
-RunStart fill_model(const std::string& run_dir, const Mesh& mesh, RunWatch& watch, TrainedModel& model, Stream& s) {
+RunStart fill_model(const std::string& run_dir, const Mesh& mesh, RunWatch& watch, TrainedModel& model, Stream& s,
+                    const std::function<bool()>& stop_asked) {
   const TrainConfig& config = model.identity.config;
   ProcessGroup& world = mesh.world();
   RunStart start;
   // The padding.
   fill_zero(s, model.state.weights);
   // Ranks read for as long as their files take.
-  watch.saving(
-      [&] { start.resumed = resume(run_dir, model.identity, mesh, model.state, model.train_step.optimizer()); });
+  watch.saving([&] {
+    start.resumed = resume(run_dir, model.identity, mesh, model.state, model.train_step.optimizer(), [&] {
+      if (stop_asked()) throw AgreedError("", Fault::kPreempted);
+    });
+  });
   if (start.resumed) {
     start.position = start.resumed->position;
     return start;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -21,7 +22,8 @@ struct RunStart {
 
 /// Fills weights and moments from the run's newest good checkpoint, or with those that a new run starts from. Every
 /// rank of the mesh calls it. Throws what resume() does, and AgreedError when the folder holds another run or the
-/// initial checkpoint does not fit.
-RunStart fill_model(const std::string& run_dir, const Mesh& mesh, RunWatch& watch, TrainedModel& model, Stream& s);
+/// initial checkpoint does not fit; of Fault::kPreempted when a rank is asked to stop while it reads.
+RunStart fill_model(const std::string& run_dir, const Mesh& mesh, RunWatch& watch, TrainedModel& model, Stream& s,
+                    const std::function<bool()>& stop_asked);
 
 }  // namespace sluice

@@ -76,7 +76,7 @@ class TrainingRun {
     model_->train_step.set_listener(&step_listeners_);
     spikes_.emplace(config_.stability(), mesh_, *model_);
     rewinder_.emplace(RewoundRun{run_dir_, model_->identity, mesh_, model_->state, model_->train_step});
-    start_ = fill_model(run_dir_, mesh_, watch_, *model_, s_);
+    read_model();
     if (start_.resumed) {
       agree(world_, [&] { rewinder_->restore(start_.position.stability.rewind()); });
       go_on_from(start_.position);
@@ -123,6 +123,15 @@ class TrainingRun {
   }
 
  private:
+  void read_model() {
+    try {
+      start_ = fill_model(run_dir_, mesh_, watch_, *model_, s_, [this] { return hooks_.stop_asked(); });
+    } catch (const AgreedError& error) {
+      if (error.fault() == Fault::kPreempted) heed_stop();
+      throw;
+    }
+  }
+
   /// Weights and moments are those of a position.
   void go_on_from(const SavedPosition& position) {
     agree(world_, [&] { spikes_->go_on_from(position.step, position.stability); });

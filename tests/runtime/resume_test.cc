@@ -328,6 +328,27 @@ TEST(Resume, WhatCannotBeLookedAtIsNotTakenForGone) {
   }
 }
 
+TEST(Resume, ASignalToOneRankEndsTheReadingOnAll) {
+  const TempFolder folder;
+  make_run(folder / "run");
+  // An earlier one would not be tried, and this one stays where it is.
+  run_ranks(2, [&](ProcessGroup& world) {
+    const TrainConfig config = two_ranks();
+    TinyRun run(config, world);
+    int read = 0;
+    try {
+      resume(folder / "run", {config, kNoTokenizer, best_isa()}, run.mesh(), run.model(), run.step().optimizer(), [&] {
+        if (++read == 3 && world.rank() == 1) throw AgreedError("", Fault::kPreempted);
+      });
+      ADD_FAILURE() << "it goes on";
+    } catch (const AgreedError& error) {
+      EXPECT_EQ(error.fault(), Fault::kPreempted);
+    }
+    EXPECT_EQ(read, world.rank() == 1 ? 3 : static_cast<int>(run.model().records.size()));
+  });
+  EXPECT_THAT(checkpoint_steps(folder / "run"), testing::ElementsAre(1, 2));
+}
+
 TEST(Resume, NothingThatWasSetAsideIsReplaced) {
   const TempFolder folder;
   make_run(folder / "run");
@@ -337,20 +358,6 @@ TEST(Resume, NothingThatWasSetAsideIsReplaced) {
   EXPECT_EQ(resumed_step(folder / "run"), 1);
   EXPECT_EQ(folder.read("run/checkpoints/damaged_step_00000002/earlier"), "kept");
   EXPECT_TRUE(folder.has("run/checkpoints/damaged_step_00000002_2/manifest.textproto"));
-
-  for (const char* metrics : {"first", "second"}) {
-    folder.write("run/metrics.jsonl", metrics);
-    set_metrics_aside(folder / "run");
-  }
-  EXPECT_EQ(folder.read("run/metrics.jsonl.replaced"), "first");
-  EXPECT_EQ(folder.read("run/metrics.jsonl.replaced_2"), "second");
-}
-
-TEST(Resume, WhatARunHasGoneBackBehindDoesNotStay) {
-  const TempFolder folder;
-  make_run(folder / "run");
-  remove_old_checkpoints(folder / "run", keep(1), 1);
-  EXPECT_THAT(checkpoint_steps(folder / "run"), testing::ElementsAre(1));
 }
 
 TEST(Resume, DroppedSamplesAreRemembered) {
@@ -366,21 +373,6 @@ TEST(Resume, DroppedSamplesAreRemembered) {
   });
   const Manifest manifest = read_manifest(folder / "run/checkpoints/step_00000003");
   EXPECT_EQ(manifest.data_state().sample_cursor(), 3 * config.training().global_batch_size() + 20);
-}
-
-TEST(Resume, WhatAnEarlierAttemptLeftDoesNotStay) {
-  const TempFolder folder;
-  const std::string left = "run/checkpoints/step_00000002/shard-00007-of-00008.safetensors";
-  std::filesystem::create_directories(folder / "run/checkpoints/step_00000002");
-  std::filesystem::create_directories(folder / "run/checkpoints/step_00000009");
-  folder.write(left, "left");
-  make_run(folder / "run");
-  EXPECT_FALSE(folder.has(left));
-  EXPECT_THAT(checkpoint_steps(folder / "run"), testing::ElementsAre(1, 2));
-  remove_old_checkpoints(folder / "run", keep(1), 100);
-  EXPECT_THAT(checkpoint_steps(folder / "run"), testing::ElementsAre(2)) << "the newest that is whole";
-  EXPECT_FALSE(folder.has("run/checkpoints/step_00000009"));
-  EXPECT_EQ(resumed_step(folder / "run"), 2);
 }
 
 TEST(Resume, RanksThatSeeOtherCheckpointsAreTold) {

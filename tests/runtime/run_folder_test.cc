@@ -46,6 +46,17 @@ TEST(RunFolder, ThreadGroupASessionWaitsForTheEndOfTheOneBefore) {
   });
 }
 
+TEST(RunFolder, MetricsThatWereSetAsideStay) {
+  const TempFolder folder;
+  create_run_folder(folder / "run");
+  for (const char* metrics : {"first", "second"}) {
+    folder.write("run/metrics.jsonl", metrics);
+    set_metrics_aside(folder / "run");
+  }
+  EXPECT_EQ(folder.read("run/metrics.jsonl.replaced"), "first");
+  EXPECT_EQ(folder.read("run/metrics.jsonl.replaced_2"), "second");
+}
+
 TEST(RunFolder, ARunWithoutACheckpointStartsOverUnlessItIsAnother) {
   const TempFolder folder;
   const std::string run = folder / "run";

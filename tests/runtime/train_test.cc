@@ -151,7 +151,7 @@ TEST_F(TrainTest, ThreadGroupARunThatIsStoppedAnywhereGoesOnAsIfItHadNotBeen) {
     EXPECT_EQ(session<StopsAtTheEndOf>(longer_evaluation, stopped, 2), Fault::kPreempted);
     EXPECT_NE(read_manifest(step_folder(stopped, 2)).unlogged(), "");
     while (true) {
-      const std::optional<Fault> fault = session(c, stopped, random() % 60);
+      const std::optional<Fault> fault = session(c, stopped, random() % 120);
       if (!fault) break;
       const std::vector<int64_t> steps = checkpoint_steps(stopped);
       EXPECT_EQ(*fault, steps.empty() ? Fault::kUser : Fault::kPreempted);
