@@ -17,7 +17,7 @@ if [[ ${1:-} == --rounds ]]; then
   rounds=$2
   shift 2
 fi
-work=$(mktemp -d -p "${1:-.}")
+work=$(realpath "$(mktemp -d -p "${1:-.}")")
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 
