@@ -14,7 +14,8 @@ model='hidden_size: 64 num_layers: 3 num_attention_heads: 4 num_key_value_heads:
 echo "| seed | the loss has turned by step | told before, in steps | told of the loss or the gradient |"
 echo "|---|---|---|---|"
 for ((seed = 1; seed <= ${1:-3}; ++seed)); do
-  "$SLUICE" train --config configs/bench/disturbed.textproto --run "$work/$seed" --set "model={$model}" --set training.seed=$seed --set training.steps=800 --set training.micro_batch_size=8 --set optimizer.schedule=CONSTANT \
+  "$SLUICE" train --config configs/bench/disturbed.textproto --run "$work/$seed" --set "model={$model}" \
+    --set training.seed=$seed --set training.steps=800 --set training.micro_batch_size=8 --set optimizer.schedule=CONSTANT \
     --set optimizer.lr=0.05 --set optimizer.warmup_steps=800 --set optimizer.beta2=0.999 --set optimizer.clip=0 \
     --set logging.every=1 --set cpu.threads=1 --set stability.most_skips_in_a_row=800 2> "$work/log" || { cat "$work/log"; exit 1; }
   turned=$(sed -nE 's/^step ([0-9]+)\/.* loss ([0-9.]+).*/\1 \2/p' "$work/log" | awk '
