@@ -19,9 +19,11 @@ struct AdamW {
 ///   grad           [n]  dtype of weight, read only
 ///   clip_factor    [1] f64  multiplies the gradient
 ///   skip           [1] i32  not 0: nothing is changed
+///   sums           [3] f64  out, as adamw_sums() has them, whether or not something is changed; may be empty
 /// g = clip_factor * grad; m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
 /// weight -= lr * (m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + epsilon) + weight_decay * weight).
-void adamw(Stream& s, const AdamW& op, Tensor weight, Tensor grad, Tensor m, Tensor v, Tensor clip_factor, Tensor skip);
+void adamw(Stream& s, const AdamW& op, Tensor weight, Tensor grad, Tensor m, Tensor v, Tensor clip_factor, Tensor skip,
+           Tensor sums = {});
 
 /// What the update that adamw() would make of the same tensors is like; nothing changes. With m and v as they would be:
 ///   sums [3] f64 out, over elements:

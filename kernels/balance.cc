@@ -15,13 +15,16 @@ void balance_loss(Stream& s, Tensor counts, Tensor prob_sums, double per_token, 
   expect("prob_sums", prob_sums, DType::kF64, experts);
   expect("gradient", gradient, gradient.dtype, experts);
   expect("loss", loss, DType::kF64, {1});
-  SLUICE_DISPATCH(s, balance_loss(s, counts, prob_sums, per_token, coef, gradient, loss));
+  SLUICE_DISPATCH(balance_loss, s, counts, prob_sums, per_token, coef, gradient, loss);
 }
 
 void add_counts(Stream& s, Tensor counts, Tensor total) {
   expect("counts", counts, DType::kI64, total.shape);
   expect("total", total, DType::kI64, total.shape);
-  SLUICE_DISPATCH(s, add_counts(s, counts, total));
+  // Integers have memory in a plan too, and the host looks at these.
+  Stream as_ever = s;
+  as_ever.planner = nullptr;
+  SLUICE_DISPATCH(add_counts, as_ever, counts, total);
 }
 
 }  // namespace sluice

@@ -10,13 +10,13 @@ namespace sluice {
 void bias_forward(Stream& s, Tensor bias, Tensor y, bool accumulate) {
   expect("bias", bias, y.dtype, {y.dim(1)});
   expect("y", y, y.dtype, {y.dim(0), y.dim(1)});
-  SLUICE_DISPATCH(s, bias_forward(s, bias, y, accumulate));
+  SLUICE_DISPATCH(bias_forward, s, bias, y, accumulate);
 }
 
 void bias_backward(Stream& s, Tensor dy, Tensor dbias) {
   expect("dy", dy, dy.dtype, {dy.dim(0), dy.dim(1)});
   expect("dbias", dbias, dy.dtype, {dy.dim(1)});
-  SLUICE_DISPATCH(s, bias_backward(s, dy, dbias));
+  SLUICE_DISPATCH(bias_backward, s, dy, dbias);
 }
 
 }  // namespace sluice

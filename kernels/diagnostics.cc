@@ -20,7 +20,7 @@ void first_key_attention(Stream& s, const AttentionInput& in, Tensor lse, int64_
   check_queries_and_keys(in);
   expect("lse", lse, in.q.dtype, {in.q.dim(0), in.q.dim(1)});
   expect("sums", sums, DType::kF64, {in.q.dim(1), kFirstKeySums});
-  SLUICE_DISPATCH(s, first_key_attention(s, in, lse, every, skip, sink_span, sums));
+  SLUICE_DISPATCH(first_key_attention, s, in, lse, every, skip, sink_span, sums);
 }
 
 void attention_map(Stream& s, const AttentionInput& in, Tensor lse, Tensor map, Tensor rows) {
@@ -29,7 +29,7 @@ void attention_map(Stream& s, const AttentionInput& in, Tensor lse, Tensor map, 
   expect("map", map, DType::kF64, {map.dim(0), map.dim(0)});
   expect("rows", rows, DType::kF64, {map.dim(0)});
   INVARIANT(in.query_offsets.data == in.key_offsets.data, "offsets: queries and keys must be of the same tokens");
-  SLUICE_DISPATCH(s, attention_map(s, in, lse, map, rows));
+  SLUICE_DISPATCH(attention_map, s, in, lse, map, rows);
 }
 
 void score_sums(Stream& s, GateActivation activation, Tensor z, int64_t every, ScoreRange range, Tensor sums,
@@ -37,30 +37,30 @@ void score_sums(Stream& s, GateActivation activation, Tensor z, int64_t every, S
   INVARIANT(every >= 1, "every=", every, ": must be at least 1");
   expect("sums", sums, DType::kF64, {kScoreSums});
   expect("extremes", extremes, DType::kF64, {2});
-  SLUICE_DISPATCH(s, score_sums(s, activation, z, every, range, sums, extremes));
+  SLUICE_DISPATCH(score_sums, s, activation, z, every, range, sums, extremes);
 }
 
 void magnitude_sums(Stream& s, Tensor x, double factor, Tensor sums) {
   expect("sums", sums, DType::kF64, {kMagnitudeSums});
-  SLUICE_DISPATCH(s, magnitude_sums(s, x, factor, sums));
+  SLUICE_DISPATCH(magnitude_sums, s, x, factor, sums);
 }
 
 void massive_rows(Stream& s, Tensor x, double floor, double medians, Tensor count) {
   expect("x", x, x.dtype, {x.dim(0), x.dim(1)});
   expect("count", count, DType::kF64, {1});
-  SLUICE_DISPATCH(s, massive_rows(s, x, floor, medians, count));
+  SLUICE_DISPATCH(massive_rows, s, x, floor, medians, count);
 }
 
 void largest_element(Stream& s, Tensor x, Tensor out) {
   INVARIANT(x.count() > 0, "x: is empty and has no largest element");
   expect("out", out, DType::kF64, {1});
-  SLUICE_DISPATCH(s, largest_element(s, x, out));
+  SLUICE_DISPATCH(largest_element, s, x, out);
 }
 
 void count_choices(Stream& s, Tensor indices, Tensor counts) {
   expect("indices", indices, DType::kI32, {indices.dim(0), indices.dim(1)});
   expect("counts", counts, DType::kF64, {counts.dim(0)});
-  SLUICE_DISPATCH(s, count_choices(s, indices, counts));
+  SLUICE_DISPATCH(count_choices, s, indices, counts);
 }
 
 }  // namespace sluice

@@ -13,30 +13,30 @@ namespace sluice {
 void add(Stream& s, Tensor a, Tensor b, Tensor out) {
   expect("b", b, a.dtype, a.shape);
   expect("out", out, a.dtype, a.shape);
-  SLUICE_DISPATCH(s, add(s, a, b, out));
+  SLUICE_DISPATCH(add, s, a, b, out);
 }
 
 void difference(Stream& s, Tensor a, Tensor b, Tensor out) {
   expect("b", b, a.dtype, a.shape);
   expect("out", out, a.dtype, a.shape);
-  SLUICE_DISPATCH(s, difference(s, a, b, out));
+  SLUICE_DISPATCH(difference, s, a, b, out);
 }
 
-void fill_zero(Stream& s, Tensor x) { SLUICE_DISPATCH(s, fill_zero(s, x)); }
+void fill_zero(Stream& s, Tensor x) { SLUICE_DISPATCH(fill_zero, s, x); }
 
-void scale(Stream& s, Tensor x, double factor) { SLUICE_DISPATCH(s, scale(s, x, factor)); }
+void scale(Stream& s, Tensor x, double factor) { SLUICE_DISPATCH(scale, s, x, factor); }
 
 void clip(Stream& s, Tensor x, double limit, Tensor out) {
   expect("out", out, x.dtype, x.shape);
   INVARIANT(limit > 0, "limit=", limit, " must be positive");
-  SLUICE_DISPATCH(s, clip(s, x, limit, out));
+  SLUICE_DISPATCH(clip, s, x, limit, out);
 }
 
 void clip_backward(Stream& s, Tensor dout, Tensor x, double limit, Tensor dx) {
   expect("dout", dout, x.dtype, x.shape);
   expect("dx", dx, x.dtype, x.shape);
   INVARIANT(limit > 0, "limit=", limit, " must be positive");
-  SLUICE_DISPATCH(s, clip_backward(s, dout, x, limit, dx));
+  SLUICE_DISPATCH(clip_backward, s, dout, x, limit, dx);
 }
 
 void cast(Stream& s, Tensor x, Tensor out) {
@@ -44,7 +44,7 @@ void cast(Stream& s, Tensor x, Tensor out) {
   INVARIANT(x.dtype == DType::kF32 || x.dtype == DType::kF64, "x: expected f32 or f64, got ", dtype_name(x.dtype));
   INVARIANT(out.dtype == DType::kF32 || out.dtype == DType::kF64 || out.dtype == DType::kBF16,
             "out: expected f32, f64 or bf16, got ", dtype_name(out.dtype));
-  SLUICE_DISPATCH(s, cast(s, x, out));
+  SLUICE_DISPATCH(cast, s, x, out);
 }
 
 }  // namespace sluice

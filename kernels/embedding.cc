@@ -11,7 +11,7 @@ namespace {
 void check(const Stream& s, Tensor tokens, Tensor w, VocabularyPart part, Tensor y) {
   expect("tokens", tokens, DType::kI32, {y.dim(0)});
   expect("y", y, w.dtype, {y.dim(0), w.dim(1)});
-  if (s.is_cuda()) return;
+  if (!s.on_host()) return;
   for (int64_t t = 0; t < tokens.count(); ++t) {
     const int32_t id = tokens.as<int32_t>()[t];
     ENSURE(id >= 0 && id < part.vocab, "token id ", id, " at position ", t, " is not below the vocabulary of ",
@@ -23,12 +23,14 @@ void check(const Stream& s, Tensor tokens, Tensor w, VocabularyPart part, Tensor
 
 void embedding_forward(Stream& s, Tensor tokens, Tensor w, VocabularyPart part, Tensor y) {
   check(s, tokens, w, part, y);
-  SLUICE_DISPATCH(s, embedding_forward(s, tokens, w, part, y));
+  if (s.planner) return s.planner->add({"embedding_forward", 0, bytes_of_tensors(tokens, y, y)});
+  SLUICE_DISPATCH(embedding_forward, s, tokens, w, part, y);
 }
 
 void embedding_backward(Stream& s, Tensor tokens, Tensor dy, VocabularyPart part, Tensor dw) {
   check(s, tokens, dw, part, dy);
-  SLUICE_DISPATCH(s, embedding_backward(s, tokens, dy, part, dw));
+  if (s.planner) return s.planner->add({"embedding_backward", 0, bytes_of_tensors(tokens, dy, dy, dy)});
+  SLUICE_DISPATCH(embedding_backward, s, tokens, dy, part, dw);
 }
 
 }  // namespace sluice

@@ -28,7 +28,7 @@ void check_average(Tensor z, Tensor average) {
 void gate_forward(Stream& s, const GateOp& op, Tensor y, Tensor z, Tensor out) {
   check(y, z);
   expect("out", out, y.dtype, y.shape);
-  SLUICE_DISPATCH(s, gate_forward(s, op, y, z, out));
+  SLUICE_DISPATCH(gate_forward, s, op, y, z, out);
 }
 
 void gate_backward(Stream& s, const GateOp& op, Tensor dout, Tensor y, Tensor z, Tensor dy, Tensor dz) {
@@ -36,18 +36,18 @@ void gate_backward(Stream& s, const GateOp& op, Tensor dout, Tensor y, Tensor z,
   expect("dout", dout, y.dtype, y.shape);
   expect("dy", dy, y.dtype, y.shape);
   expect("dz", dz, y.dtype, z.shape);
-  SLUICE_DISPATCH(s, gate_backward(s, op, dout, y, z, dy, dz));
+  SLUICE_DISPATCH(gate_backward, s, op, dout, y, z, dy, dz);
 }
 
 void head_average_forward(Stream& s, GateActivation activation, double weight, Tensor z, Tensor out) {
   check_average(z, out);
-  SLUICE_DISPATCH(s, head_average_forward(s, activation, weight, z, out));
+  SLUICE_DISPATCH(head_average_forward, s, activation, weight, z, out);
 }
 
 void head_average_backward(Stream& s, GateActivation activation, double weight, Tensor dout, Tensor z, Tensor dz) {
   check_average(z, dout);
   expect("dz", dz, z.dtype, z.shape);
-  SLUICE_DISPATCH(s, head_average_backward(s, activation, weight, dout, z, dz));
+  SLUICE_DISPATCH(head_average_backward, s, activation, weight, dout, z, dz);
 }
 
 }  // namespace sluice

@@ -13,7 +13,7 @@ namespace {
 
 /// Runs `rounds` rounds on the calling thread and returns their operations.
 double run_multiply_adds(Stream& s, int64_t rounds) {
-  SLUICE_DISPATCH(s, run_multiply_adds(s, rounds));
+  SLUICE_DISPATCH(run_multiply_adds, s, rounds);
   return 0;
 }
 

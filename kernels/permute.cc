@@ -42,24 +42,25 @@ void permute_plan(Stream& s, Tensor indices, Tensor counts, Tensor offsets, Tens
   expect("offsets", offsets, DType::kI64, {experts + 1});
   expect("row_of_slot", row_of_slot, DType::kI32, indices.shape);
   expect("slot_of_row", slot_of_row, DType::kI32, {indices.count()});
-  if (!s.is_cuda()) check_assignments(indices, counts, offsets);
-  SLUICE_DISPATCH(s, permute_plan(s, indices, counts, offsets, row_of_slot, slot_of_row));
+  if (s.on_host()) check_assignments(indices, counts, offsets);
+  SLUICE_DISPATCH(permute_plan, s, indices, counts, offsets, row_of_slot, slot_of_row);
 }
 
 void gather_rows(Stream& s, Tensor x, Tensor index, int64_t divisor, Tensor out) {
   INVARIANT(divisor >= 1, "gather_rows: divisor ", divisor);
   expect("index", index, DType::kI32, {out.dim(0)});
   expect("out", out, x.dtype, {out.dim(0), x.dim(1)});
-  if (!s.is_cuda()) check_below("index", index, x.dim(0) * divisor);
-  SLUICE_DISPATCH(s, gather_rows(s, x, index, divisor, out));
+  if (s.on_host()) check_below("index", index, x.dim(0) * divisor);
+  if (s.planner) return s.planner->add({"gather_rows", 0, bytes_of_tensors(out, index, out)});
+  SLUICE_DISPATCH(gather_rows, s, x, index, divisor, out);
 }
 
 void combine_rows(Stream& s, Tensor rows, Tensor row_of_slot, Tensor base, Tensor y) {
   expect("row_of_slot", row_of_slot, DType::kI32, {y.dim(0), row_of_slot.dim(1)});
   expect("rows", rows, y.dtype, {rows.dim(0), y.dim(1)});
   if (base) expect("base", base, y.dtype, y.shape);
-  if (!s.is_cuda()) check_below("row_of_slot", row_of_slot, rows.dim(0));
-  SLUICE_DISPATCH(s, combine_rows(s, rows, row_of_slot, base, y));
+  if (s.on_host()) check_below("row_of_slot", row_of_slot, rows.dim(0));
+  SLUICE_DISPATCH(combine_rows, s, rows, row_of_slot, base, y);
 }
 
 }  // namespace sluice

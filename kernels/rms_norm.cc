@@ -23,7 +23,7 @@ void check(Tensor x, Tensor w, Tensor rstd) {
 void rms_norm_forward(Stream& s, Tensor x, Tensor w, double eps, Tensor y, Tensor rstd) {
   check(x, w, rstd);
   expect("y", y, x.dtype, x.shape);
-  SLUICE_DISPATCH(s, rms_norm_forward(s, x, w, eps, y, rstd));
+  SLUICE_DISPATCH(rms_norm_forward, s, x, w, eps, y, rstd);
 }
 
 void rms_norm_backward(Stream& s, Tensor dy, Tensor x, Tensor w, Tensor rstd, Tensor dx, Tensor dw,
@@ -33,7 +33,7 @@ void rms_norm_backward(Stream& s, Tensor dy, Tensor x, Tensor w, Tensor rstd, Te
   expect("dx", dx, x.dtype, x.shape);
   expect("dw", dw, x.dtype, w.shape);
   INVARIANT(!accumulate_dx || dx.data != dy.data || dx.count() == 0, "dx: aliases dy and would be added to");
-  SLUICE_DISPATCH(s, rms_norm_backward(s, dy, x, w, rstd, dx, dw, accumulate_dx));
+  SLUICE_DISPATCH(rms_norm_backward, s, dy, x, w, rstd, dx, dw, accumulate_dx);
 }
 
 }  // namespace sluice

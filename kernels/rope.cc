@@ -36,12 +36,12 @@ void check(Tensor x, Tensor positions, Tensor cosine, Tensor sine, Tensor y) {
 
 void rope_forward(Stream& s, Tensor x, Tensor positions, Tensor cosine, Tensor sine, Tensor y) {
   check(x, positions, cosine, sine, y);
-  SLUICE_DISPATCH(s, rope_forward(s, x, positions, cosine, sine, y));
+  SLUICE_DISPATCH(rope_forward, s, x, positions, cosine, sine, y);
 }
 
 void rope_backward(Stream& s, Tensor dy, Tensor positions, Tensor cosine, Tensor sine, Tensor dx) {
   check(dy, positions, cosine, sine, dx);
-  SLUICE_DISPATCH(s, rope_backward(s, dy, positions, cosine, sine, dx));
+  SLUICE_DISPATCH(rope_backward, s, dy, positions, cosine, sine, dx);
 }
 
 std::vector<double> rope_frequencies(double base, int64_t head_dim, const Yarn& yarn) {

@@ -28,13 +28,14 @@ void router_forward(Stream& s, Tensor logits, Tensor bias, bool normalize, Tenso
   expect("counts", counts, DType::kI64, {experts});
   INVARIANT(top_k >= 1 && top_k <= experts, "indices: top_k = ", top_k, " of ", experts, " experts");
   check_experts(experts);
-  SLUICE_DISPATCH(s, router_forward(s, logits, bias, normalize, probs, lse, indices, weights, counts));
+  if (s.planner) s.planner->choose(counts, indices.count());
+  SLUICE_DISPATCH(router_forward, s, logits, bias, normalize, probs, lse, indices, weights, counts);
 }
 
 void update_selection_bias(Stream& s, Tensor counts, double rate, Tensor bias) {
   expect("counts", counts, DType::kI64, {counts.dim(0)});
   expect("bias", bias, bias.dtype, counts.shape);
-  SLUICE_DISPATCH(s, update_selection_bias(s, counts, rate, bias));
+  SLUICE_DISPATCH(update_selection_bias, s, counts, rate, bias);
 }
 
 void router_backward(Stream& s, const RouterGradient& in, Tensor dlogits) {
@@ -47,14 +48,14 @@ void router_backward(Stream& s, const RouterGradient& in, Tensor dlogits) {
   expect("balance_gradient", in.balance_gradient, dtype, {experts});
   expect("dlogits", dlogits, dtype, {tokens, experts});
   check_experts(experts);
-  SLUICE_DISPATCH(s, router_backward(s, in, dlogits));
+  SLUICE_DISPATCH(router_backward, s, in, dlogits);
 }
 
 void router_sums(Stream& s, Tensor probs, Tensor lse, Tensor prob_sums, Tensor moments) {
   expect("lse", lse, probs.dtype, {probs.dim(0)});
   expect("prob_sums", prob_sums, DType::kF64, {probs.dim(1)});
   expect("moments", moments, DType::kF64, {2});
-  SLUICE_DISPATCH(s, router_sums(s, probs, lse, prob_sums, moments));
+  SLUICE_DISPATCH(router_sums, s, probs, lse, prob_sums, moments);
 }
 
 }  // namespace sluice

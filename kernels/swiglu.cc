@@ -12,7 +12,7 @@ void swiglu_forward(Stream& s, Tensor gu, Tensor weights, Tensor y) {
   expect("y", y, gu.dtype, {y.dim(0), y.dim(1)});
   expect("gu", gu, gu.dtype, {y.dim(0), 2 * y.dim(1)});
   if (weights) expect("weights", weights, gu.dtype, {y.dim(0)});
-  SLUICE_DISPATCH(s, swiglu_forward(s, gu, weights, y));
+  SLUICE_DISPATCH(swiglu_forward, s, gu, weights, y);
 }
 
 void swiglu_backward(Stream& s, Tensor dy, Tensor gu, Tensor weights, Tensor y, Tensor dgu, Tensor dweights) {
@@ -22,7 +22,7 @@ void swiglu_backward(Stream& s, Tensor dy, Tensor gu, Tensor weights, Tensor y, 
   expect("dgu", dgu, gu.dtype, gu.shape);
   if (weights) expect("weights", weights, gu.dtype, {dy.dim(0)});
   if (weights) expect("dweights", dweights, gu.dtype, weights.shape);
-  SLUICE_DISPATCH(s, swiglu_backward(s, dy, gu, weights, y, dgu, dweights));
+  SLUICE_DISPATCH(swiglu_backward, s, dy, gu, weights, y, dgu, dweights);
 }
 
 }  // namespace sluice

@@ -21,14 +21,14 @@ void check(int64_t top_k, Tensor y, Tensor z, Tensor out) {
 
 void switch_heads_forward(Stream& s, int64_t top_k, Tensor y, Tensor z, Tensor out) {
   check(top_k, y, z, out);
-  SLUICE_DISPATCH(s, switch_heads_forward(s, top_k, y, z, out));
+  SLUICE_DISPATCH(switch_heads_forward, s, top_k, y, z, out);
 }
 
 void switch_heads_backward(Stream& s, int64_t top_k, Tensor dout, Tensor y, Tensor z, Tensor dy, Tensor dz) {
   check(top_k, y, z, dout);
   expect("dy", dy, y.dtype, y.shape);
   expect("dz", dz, y.dtype, z.shape);
-  SLUICE_DISPATCH(s, switch_heads_backward(s, top_k, dout, y, z, dy, dz));
+  SLUICE_DISPATCH(switch_heads_backward, s, top_k, dout, y, z, dy, dz);
 }
 
 }  // namespace sluice

@@ -31,7 +31,9 @@ Transformer::Transformer(const ModelConfig& config, const TrainingConfig& traini
   }
   rope_.cosine = state.alloc("rope_cosine", dtype, {max_positions, config.head_dim() / 2});
   rope_.sine = state.alloc("rope_sine", dtype, {max_positions, config.head_dim() / 2});
-  rope_tables(config.rope_theta(), yarn_of(config), rope_.cosine, rope_.sine);
+  if (state.source() != MemorySource::kNone) {
+    rope_tables(config.rope_theta(), yarn_of(config), rope_.cosine, rope_.sine);
+  }
 }
 
 Tensor Transformer::embed(StepContext& ctx, const ModelTensors& p, const TokenBatch& batch) const {

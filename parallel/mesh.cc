@@ -60,12 +60,11 @@ Mesh::Mesh(const MeshShape& shape, ProcessGroup& world)
                 shape.tp % shape.kv_copies == 0,
             "mesh of dp=", shape.dp, " x tp=", shape.tp, ", ep=", shape.ep, " x etp=", shape.etp, " over ",
             world.size(), " ranks");
-  const int rank = world.rank();
-  tp_ = world.split(place_.dp, rank, "tp");
-  dp_ = world.split(place_.tp, rank, "dp");
-  kv_ = world.split(place_.tp / shape.kv_copies, rank, "key-value copies");
-  experts_ = world.split(place_.edp, rank, "experts");
-  edp_ = world.split(rank % (shape.ep * shape.etp), rank, "edp");
+  tp_ = world.split([&](int rank) { return shape.place(rank).dp; }, "tp");
+  dp_ = world.split([&](int rank) { return shape.place(rank).tp; }, "dp");
+  kv_ = world.split([&](int rank) { return shape.place(rank).tp / shape.kv_copies; }, "key-value copies");
+  experts_ = world.split([&](int rank) { return shape.place(rank).edp; }, "experts");
+  edp_ = world.split([&](int rank) { return rank % (shape.ep * shape.etp); }, "edp");
 }
 
 void Mesh::observe(GroupObserver* observer) const {

@@ -98,11 +98,11 @@ class MpiGroup : public ProcessGroup {
   Event do_receive(Tensor x, int from) override { return start(exchange_once({}, {{from, bytes_of(x), x.bytes()}})); }
   void do_barrier() override { start(barrier_of_mpi()).wait(); }
 
-  std::unique_ptr<ProcessGroup> split(int color, int key, const std::string& name) override {
+  std::unique_ptr<ProcessGroup> split(const Color& color, const std::string& name) override {
     progress_->settle();
     MPI_Comm part = MPI_COMM_NULL;
     int part_rank = 0, part_size = 0;
-    MPI_CALL(MPI_Comm_split(comm_, color, key, &part));
+    MPI_CALL(MPI_Comm_split(comm_, color(rank()), rank(), &part));
     MPI_CALL(MPI_Comm_rank(part, &part_rank));
     MPI_CALL(MPI_Comm_size(part, &part_size));
     return std::make_unique<MpiGroup>(part, part_rank, part_size, name, transport_, progress_);

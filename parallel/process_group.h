@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <source_location>
 #include <span>
@@ -111,8 +112,10 @@ class ProcessGroup {
   Event send(Tensor x, int to, Site site = Site::current());
   Event receive(Tensor x, int from, Site site = Site::current());
   void barrier(Site site = Site::current());
-  /// Splits by color; ranks of a color are ordered by key. Every member calls it. Nobody observes the new group yet.
-  virtual std::unique_ptr<ProcessGroup> split(int color, int key, const std::string& name) = 0;
+  /// Color of a rank, the same function on all of them.
+  using Color = std::function<int(int rank)>;
+  /// The ranks of this one's color, in their order. Every member calls it. Nobody observes the new group yet.
+  virtual std::unique_ptr<ProcessGroup> split(const Color& color, const std::string& name) = 0;
   /// A part of `bytes` for every rank. Every member calls it, and gives the memory back together with the others.
   virtual std::unique_ptr<NodeMemory> share(int64_t bytes) = 0;
 

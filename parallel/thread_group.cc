@@ -219,20 +219,19 @@ class ThreadGroup : public ProcessGroup {
 
   void do_barrier() override { meeting_->meet(); }
 
-  std::unique_ptr<ProcessGroup> split(int color, int key, const std::string& name) override {
-    int64_t mine[2] = {color, key};
-    std::vector<int64_t> all(static_cast<size_t>(2 * size()));
-    all_gather({mine, DType::kI64, Device::kCpu, {2}}, {all.data(), DType::kI64, Device::kCpu, {2 * size()}}).wait();
+  std::unique_ptr<ProcessGroup> split(const Color& color, const std::string& name) override {
+    const int own = color(rank());
     int members = 0, before = 0;
     for (int r = 0; r < size(); ++r) {
-      const int64_t* other = all.data() + 2 * r;
-      if (other[0] != color) continue;
+      if (color(r) != own) continue;
       ++members;
-      before += other[1] < key || (other[1] == key && r < rank());
+      before += r < rank();
     }
-    auto part = meeting_->part(color, members);
+    auto part = meeting_->part(own, members);
     meeting_->meet();
     meeting_->forget_parts();
+    // Nobody asks for the next before all have forgotten these.
+    meeting_->meet();
     return std::make_unique<ThreadGroup>(before, members, name, part);
   }
 

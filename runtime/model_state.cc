@@ -19,10 +19,12 @@ DType compute_dtype(TrainConfig::Precision precision) {
   return precision == TrainConfig::F64 ? DType::kF64 : DType::kF32;
 }
 
-ModelState::ModelState(const ModelConfig& config, bool decay_embeddings, DType dtype, const MeshShape& mesh, int rank)
+ModelState::ModelState(const ModelConfig& config, bool decay_embeddings, DType dtype, const MeshShape& mesh, int rank,
+                       MemorySource source)
     : records(parameter_records(config, decay_embeddings, mesh, rank)),
       layout(records, mesh),
-      state("state", MemorySource::kHugePages, physical_memory_bytes()),
+      state("state", source, physical_memory_bytes()),
+      numbers("numbers", MemorySource::kPages, physical_memory_bytes()),
       weights(state.alloc("weights", dtype, {layout.count()})),
       weight_tensors(bind_parameters(config, records, weights)) {}
 

@@ -18,12 +18,15 @@ DType compute_dtype(TrainConfig::Precision precision);
 /// The weights that a rank holds, and what is known about them.
 class ModelState {
  public:
-  /// Allocates the weights of `rank` of the mesh; their contents are undefined.
-  ModelState(const ModelConfig& config, bool decay_embeddings, DType dtype, const MeshShape& mesh = {}, int rank = 0);
+  /// Allocates the weights of `rank` of the mesh; their contents are undefined. Whatever trains them takes its memory
+  /// from the same source.
+  ModelState(const ModelConfig& config, bool decay_embeddings, DType dtype, const MeshShape& mesh = {}, int rank = 0,
+             MemorySource source = MemorySource::kHugePages);
 
   std::vector<ParameterRecord> records;
   FlatLayout layout;  ///< of weights, gradients and moments
   Arena state;        ///< weights, moments, tables
+  Arena numbers;      ///< sums and factors that the host reads; has memory in a plan too
   Tensor weights;     ///< [layout.count]
   ModelTensors weight_tensors;
 };

@@ -32,28 +32,32 @@ Optimizer::Optimizer(const OptimizerConfig& config, ModelState& model, const Mes
   v_ = state.alloc("second_moments", model.weights.dtype, moments);
   fill_zero(s, m_);
   fill_zero(s, v_);
-  squares_ = state.alloc("squared_norms", DType::kF64, {static_cast<int64_t>(parts_.size())});
-  squared_norm_ = state.alloc("squared_norm", DType::kF64, {1});
-  norm_ = state.alloc("norm", DType::kF64, {1});
-  clip_factor_ = state.alloc("clip_factor", DType::kF64, {1});
-  skip_ = state.alloc("skip", DType::kI32, {1});
-  update_sums_ = state.alloc("update_sums", DType::kF64, {static_cast<int64_t>(model.records.size()) + 1, 3});
+  Arena& numbers = model.numbers;
+  squares_ = numbers.alloc("squared_norms", DType::kF64, {static_cast<int64_t>(parts_.size())});
+  squared_norm_ = numbers.alloc("squared_norm", DType::kF64, {1});
+  norm_ = numbers.alloc("norm", DType::kF64, {1});
+  clip_factor_ = numbers.alloc("clip_factor", DType::kF64, {1});
+  skip_ = numbers.alloc("skip", DType::kI32, {1});
+  update_sums_ = numbers.alloc("update_sums", DType::kF64, {static_cast<int64_t>(model.records.size()) + 1, 3});
   updates_.resize(model.records.size());
-  make_ranges();
+  ranges_ = make_ranges(config.update_clip() == 0);
+  records_in_order_ = make_ranges(false);
 }
 
-void Optimizer::make_ranges() {
+std::vector<Optimizer::Range> Optimizer::make_ranges(bool together) const {
   std::vector<size_t> order(model_.records.size());
   std::iota(order.begin(), order.end(), size_t{0});
   const auto begin = [&](size_t i) { return model_.records[i].flat_begin; };
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return begin(a) < begin(b); });
+  std::vector<Range> ranges;
   for (size_t i : order) {
     const ParameterRecord& r = model_.records[i];
-    const bool extends = config_.update_clip() == 0 && !ranges_.empty() &&
-                         ranges_.back().weight_decay == r.weight_decay && ranges_.back().lr_scale == r.lr_scale;
-    if (!extends) ranges_.push_back({r.flat_begin, 0, r.weight_decay, r.lr_scale, i});
-    ranges_.back().count = r.flat_begin + r.count - ranges_.back().begin;
+    const bool extends = together && !ranges.empty() && ranges.back().weight_decay == r.weight_decay &&
+                         ranges.back().lr_scale == r.lr_scale;
+    if (!extends) ranges.push_back({r.flat_begin, 0, r.weight_decay, r.lr_scale, i});
+    ranges.back().count = r.flat_begin + r.count - ranges.back().begin;
   }
+  return ranges;
 }
 
 int64_t Optimizer::owned_begin(size_t bucket) const {
@@ -94,9 +98,11 @@ void Optimizer::global_norm(Stream& s, const GradientReducer& gradients) {
   clip_by_global_norm(s, squared_norm_, config_.clip(), clip_factor_, norm_, skip_);
 }
 
-void Optimizer::update_elements(Stream& s, const AdamW& op, int64_t begin, int64_t count, Tensor gradient,
-                                int64_t moment) {
-  for (const Range& range : ranges_) {
+void Optimizer::pass_over(Stream& s, Pass pass, const AdamW& op, int64_t begin, int64_t count, Tensor gradient,
+                          int64_t moment) {
+  const int64_t records = static_cast<int64_t>(updates_.size());
+  const Tensor of_part = update_sums_.rows(records, 1).reshaped({3});
+  for (const Range& range : pass == Pass::kUpdate ? ranges_ : records_in_order_) {
     const int64_t from = std::max(begin, range.begin), to = std::min(begin + count, range.begin + range.count);
     if (from >= to) continue;
     AdamW scaled = op;
@@ -104,29 +110,38 @@ void Optimizer::update_elements(Stream& s, const AdamW& op, int64_t begin, int64
     scaled.weight_decay = range.weight_decay ? config_.weight_decay() : 0;
     if (config_.independent_decay() && config_.lr() > 0) scaled.weight_decay /= config_.lr() * range.lr_scale;
     const int64_t at = moment + from - begin;
-    adamw(s, scaled, model_.weights.rows(from, to - from), gradient.rows(from - begin, to - from),
-          m_.rows(at, to - from), v_.rows(at, to - from), clip_factor_, skip_);
+    const Tensor g = gradient.rows(from - begin, to - from), m = m_.rows(at, to - from), v = v_.rows(at, to - from);
+    if (pass == Pass::kMeasure) {
+      adamw_sums(s, scaled, g, m, v, clip_factor_, of_part);
+    } else {
+      const Tensor weights = model_.weights.rows(from, to - from);
+      adamw(s, scaled, weights, g, m, v, clip_factor_, skip_, pass == Pass::kBoth ? of_part : Tensor{});
+    }
+    if (pass == Pass::kUpdate) continue;
+    const Tensor of_record = update_sums_.rows(static_cast<int64_t>(range.record), 1).reshaped({3});
+    add(s, of_record, of_part, of_record);
   }
 }
 
-void Optimizer::measure(Stream& s, const GradientReducer& gradients, const AdamW& op) {
-  fill_zero(s, update_sums_);
-  const int64_t records = static_cast<int64_t>(updates_.size());
-  const Tensor sums = update_sums_.rows(0, records).reshaped({3 * records});
-  const Tensor of_part = update_sums_.rows(records, 1).reshaped({3});
+void Optimizer::pass_over(Stream& s, Pass pass, const AdamW& op, const GradientReducer& gradients) {
+  const bool has_all = zero_stage(config_) == ZeroStage::kNone;
+  const auto others = [&](int64_t begin, int64_t end) {
+    if (!has_all || pass == Pass::kMeasure || begin == end) return;
+    pass_over(s, Pass::kUpdate, op, begin, end - begin, gradients.all().rows(begin, end - begin), begin);
+  };
+  int64_t end = 0;
   for (size_t i = 0; i < parts_.size(); ++i) {
     const OwnedPart& part = parts_[i];
-    for (int64_t r = 0; r < records; ++r) {
-      const ParameterRecord& record = model_.records[static_cast<size_t>(r)];
-      const int64_t from = std::max(record.flat_begin, part.flat_begin),
-                    to = std::min(record.flat_begin + record.count, part.flat_begin + part.count);
-      if (from >= to) continue;
-      const int64_t at = from - part.flat_begin, count = to - from;
-      adamw_sums(s, op, gradients.owned(i).rows(at, count), owned_m(i).rows(at, count), owned_v(i).rows(at, count),
-                 clip_factor_, of_part);
-      add(s, sums.rows(3 * r, 3), of_part, sums.rows(3 * r, 3));
-    }
+    others(end, part.flat_begin);
+    pass_over(s, pass, op, part.flat_begin, part.count, gradients.owned(i), owned_begin(i));
+    end = part.flat_begin + part.count;
   }
+  others(end, model_.layout.count());
+}
+
+void Optimizer::collect_updates() {
+  const int64_t records = static_cast<int64_t>(updates_.size());
+  const Tensor sums = update_sums_.rows(0, records).reshaped({3 * records});
   mesh_.world().all_reduce(sums).wait();
   const double* values = sums.as<double>();
   for (size_t r = 0; r < updates_.size(); ++r, values += 3) {
@@ -152,14 +167,15 @@ Optimizer::Result Optimizer::update(Stream& s, const GradientReducer& gradients,
   op.epsilon = config_.epsilon();
   op.epsilon_in_root = config_.epsilon_place() == OptimizerConfig::INSIDE_ROOT;
   op.step = earlier_updates_ + request.step;
-  if (request.measured || config_.update_clip() > 0) measure(s, gradients, op);
-  if (zero_stage(config_) == ZeroStage::kNone) {
-    update_elements(s, op, 0, model_.layout.count(), gradients.all(), 0);
-  } else {
-    for (size_t i = 0; i < parts_.size(); ++i) {
-      update_elements(s, op, parts_[i].flat_begin, parts_[i].count, gradients.owned(i), parts_[i].shard_begin);
-    }
+  const bool clips = config_.update_clip() > 0;
+  if (request.measured || clips) fill_zero(s, update_sums_);
+  if (clips) {
+    pass_over(s, Pass::kMeasure, op, gradients);
+    collect_updates();
   }
+  const bool measures = request.measured && !clips;
+  pass_over(s, measures ? Pass::kBoth : Pass::kUpdate, op, gradients);
+  if (measures) collect_updates();
   return {*norm_.as<double>(), *clip_factor_.as<double>(), *skip_.as<int32_t>() != 0};
 }
 

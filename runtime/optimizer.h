@@ -88,24 +88,29 @@ class Optimizer {
     double lr_scale;
     size_t record;  // the first of those that it holds
   };
-  void make_ranges();
+  /// Of all parameters, ascending; neighbours that share their settings together, if so wished.
+  std::vector<Range> make_ranges(bool together) const;
   int64_t owned_begin(size_t bucket) const;
   void global_norm(Stream& s, const GradientReducer& gradients);
-  void measure(Stream& s, const GradientReducer& gradients, const AdamW& op);
   /// Of the learning rate of a record.
   double update_clip_factor(size_t record) const;
-  /// Updates flat elements [begin, begin + count), whose gradients and moments lie in `gradient` and from `moment` on.
-  void update_elements(Stream& s, const AdamW& op, int64_t begin, int64_t count, Tensor gradient, int64_t moment);
+  enum class Pass { kUpdate, kMeasure, kBoth };
+  /// Of this rank's parts; updates other elements too, of which it has gradients.
+  void pass_over(Stream& s, Pass pass, const AdamW& op, const GradientReducer& gradients);
+  /// Of flat elements [begin, begin + count), whose gradients and moments lie in `gradient` and from `moment` on.
+  void pass_over(Stream& s, Pass pass, const AdamW& op, int64_t begin, int64_t count, Tensor gradient, int64_t moment);
+  /// What has been measured, over all ranks.
+  void collect_updates();
 
   OptimizerConfig config_;
   ModelState& model_;
   const Mesh& mesh_;
   std::vector<OwnedPart> parts_;
-  std::vector<Range> ranges_;  // ascending, without overlap
-  Tensor m_, v_;               // [layout.count], or owned parts only
-  Tensor squares_;             // [buckets] f64
+  std::vector<Range> ranges_, records_in_order_;
+  Tensor m_, v_;    // [layout.count], or owned parts only
+  Tensor squares_;  // [buckets] f64
   Tensor squared_norm_, norm_, clip_factor_, skip_;
-  Tensor update_sums_;  // [records, 3] f64, then one part of a record
+  Tensor update_sums_;  // [records, 3] f64, then of one part of a record
   std::vector<ParameterUpdate> updates_;
   int64_t earlier_updates_ = 0;
 };

@@ -16,7 +16,7 @@ QkClip::QkClip(double limit, const ModelConfig& config, const Mesh& mesh, ModelS
       heads_(config.num_attention_heads()),
       own_heads_(heads_ / mesh.shape().tp),
       of_head_(config.head_dim() * config.hidden_size()),
-      largest_(model.state.alloc("largest_logits", DType::kF64, {layers_, heads_})) {
+      largest_(model.numbers.alloc("largest_logits", DType::kF64, {layers_, heads_})) {
   for (int64_t layer = 0; layer < layers_; ++layer) {
     const std::string name = concat("model.layers.", layer, ".self_attn.q_proj.weight");
     const auto at = std::find_if(model.records.begin(), model.records.end(),

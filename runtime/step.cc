@@ -13,19 +13,17 @@ Tensor view(const std::vector<int32_t>& values) {
   return {const_cast<int32_t*>(values.data()), DType::kI32, Device::kCpu, {static_cast<int64_t>(values.size())}};
 }
 
-Arena activations(const char* name) { return Arena(name, MemorySource::kHugePages, physical_memory_bytes()); }
-
 }  // namespace
 
 TokenBatch token_batch(const Batch& batch) {
   return {view(batch.tokens), view(batch.targets), view(batch.positions), view(batch.document_offsets)};
 }
 
-ActivationMemory::ActivationMemory()
-    : kept(activations("kept activations")),
-      saved(activations("saved activations")),
-      recompute(activations("recomputed activations")),
-      scratch(activations("scratch")) {}
+ActivationMemory::ActivationMemory(MemorySource source)
+    : kept("kept activations", source, physical_memory_bytes()),
+      saved("saved activations", source, physical_memory_bytes()),
+      recompute("recomputed activations", source, physical_memory_bytes()),
+      scratch("scratch", source, physical_memory_bytes()) {}
 
 TrainStep::TrainStep(const TrainConfig& config, const Transformer& transformer, ModelState& model, const Mesh& mesh,
                      Stream& s)
@@ -34,22 +32,23 @@ TrainStep::TrainStep(const TrainConfig& config, const Transformer& transformer, 
       mesh_(mesh),
       expert_budget_(config.mesh().expert_budget()),
       zero_(zero_stage(config.optimizer())),
-      gradient_arena_("gradients", MemorySource::kHugePages, physical_memory_bytes()),
+      gradient_arena_("gradients", model.state.source(), physical_memory_bytes()),
       reducer_(mesh, model.layout, zero_, model.weights.dtype, gradient_arena_),
       gradient_tensors_(bind_parameters(config.model(), model.records,
                                         [this](const ParameterRecord& r) { return reducer_.place(r); })),
       optimizer_(config.optimizer(), model, mesh, s),
-      gather_(mesh, model.layout, model.weights) {
+      gather_(mesh, model.layout, model.weights),
+      memory_(model.state.source()) {
   const ModelConfig& m = config.model();
   if (config.optimizer().qk_clip() > 0) qk_clip_.emplace(config.optimizer().qk_clip(), m, mesh, model);
   const int64_t experts = m.has_moe() ? m.moe().num_experts() : 0;
-  all_sums_ = model.state.alloc("step_sums", DType::kF64, {1 + 3 * m.num_layers()});
+  all_sums_ = model.numbers.alloc("step_sums", DType::kF64, {1 + 3 * m.num_layers()});
   sums_.lm_loss = all_sums_.rows(0, 1);
   sums_.router = all_sums_.rows(1, 3 * m.num_layers()).reshaped({m.num_layers(), 3});
   for (auto* each : {&result_.layer_grad_norm, &result_.layer_update_rms, &result_.layer_staleness}) {
     each->reserve(static_cast<size_t>(m.num_layers()));
   }
-  sums_.expert_counts = model.state.alloc("expert_counts", DType::kI64, {m.num_layers(), experts});
+  sums_.expert_counts = model.numbers.alloc("expert_counts", DType::kI64, {m.num_layers(), experts});
 }
 
 void TrainStep::reset_sums(Stream& s) {

@@ -20,7 +20,7 @@ TokenBatch token_batch(const Batch& batch);
 /// The arenas of a rank's activations, and the context that hands them to the layers.
 class ActivationMemory {
  public:
-  ActivationMemory();
+  explicit ActivationMemory(MemorySource source = MemorySource::kHugePages);
   StepContext context(Stream& s, const Mesh& mesh) { return {s, kept, saved, recompute, scratch, mesh}; }
 
   Arena kept, saved, recompute, scratch;
@@ -71,6 +71,7 @@ class TrainStep {
   void wait_for_weights() { gather_.wait_all(); }
 
   const ActivationMemory& memory() const { return memory_; }
+  const Arena& gradient_memory() const { return gradient_arena_; }
   const Optimizer& optimizer() const { return optimizer_; }
   /// To be filled with what an earlier run has learnt.
   Optimizer& optimizer() { return optimizer_; }

@@ -14,9 +14,9 @@ constexpr int64_t kSmallestReserveBytes = int64_t{16} << 20;
 int64_t to_huge_pages(int64_t bytes) { return (bytes + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes; }
 
 /// Address space whose pages are taken when touched; null when there is none.
-void* map(int64_t bytes) {
-  void* base = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+void* map(int64_t bytes, int protection) {
+  void* base =
+      mmap(nullptr, static_cast<size_t>(bytes), protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   return base == MAP_FAILED ? nullptr : base;
 }
 
@@ -32,13 +32,14 @@ std::string address_space_limit() {
 Arena::Arena(std::string name, MemorySource source, int64_t capacity_bytes)
     : name_(std::move(name)), source_(source), capacity_bytes_(capacity_bytes), high_water_name_() {
   INVARIANT(capacity_bytes >= 0, "arena ", name_, ": capacity ", capacity_bytes);
-  if (source_ == MemorySource::kNone || capacity_bytes_ == 0) return;
+  if (capacity_bytes_ == 0) return;
+  const int protection = source_ == MemorySource::kNone ? PROT_NONE : PROT_READ | PROT_WRITE;
   int64_t bytes = to_huge_pages(capacity_bytes_);
-  base_ = map(bytes);
+  base_ = map(bytes, protection);
   // The capacity may be a guess above what the system lets the process reserve.
   while (!base_ && bytes / 2 >= kSmallestReserveBytes) {
     bytes = to_huge_pages(bytes / 2);
-    base_ = map(bytes);
+    base_ = map(bytes, protection);
   }
   ENSURE(base_, "arena ", name_, ": cannot reserve ", bytes, " bytes", address_space_limit());
   capacity_bytes_ = bytes;
@@ -53,9 +54,9 @@ Tensor Arena::alloc(std::string_view name, DType dtype, Shape shape) {
   const int64_t bytes = shape.count() * dtype_bytes(dtype);
   INVARIANT(bytes >= 0, "arena ", name_, ": ", name, " has shape ", to_string(shape));
   const int64_t padded = (bytes + kAlignmentBytes - 1) / kAlignmentBytes * kAlignmentBytes;
-  ENSURE(source_ == MemorySource::kNone || used_bytes_ + padded <= capacity_bytes_, "arena ", name_, ": ", name,
-         " needs ", padded, " bytes, ", capacity_bytes_ - used_bytes_, " of ", capacity_bytes_, " are left",
-         address_space_limit());
+  if (source_ == MemorySource::kNone) return count(name, padded, dtype, shape);
+  ENSURE(used_bytes_ + padded <= capacity_bytes_, "arena ", name_, ": ", name, " needs ", padded, " bytes, ",
+         capacity_bytes_ - used_bytes_, " of ", capacity_bytes_, " are left", address_space_limit());
   void* data = base_ ? static_cast<char*>(base_) + used_bytes_ : nullptr;
   used_bytes_ += padded;
   if (used_bytes_ > high_water_bytes_) {
@@ -69,10 +70,25 @@ Tensor Arena::alloc(std::string_view name, DType dtype, Shape shape) {
   return {data, dtype, Device::kCpu, shape};
 }
 
+Tensor Arena::count(std::string_view name, int64_t padded, DType dtype, Shape shape) {
+  const int64_t at = used_bytes_;
+  used_bytes_ += padded;
+  counted_.push_back({std::string(name), padded});
+  if (used_bytes_ > high_water_bytes_) {
+    high_water_bytes_ = used_bytes_;
+    high_water_name_ = name;
+    peak_is_now_ = true;
+  }
+  if (is_float(dtype)) return {static_cast<char*>(base_) + at, dtype, Device::kNone, shape};
+  integers_.emplace_back(at, std::make_unique<char[]>(static_cast<size_t>(padded)));
+  return {integers_.back().second.get(), dtype, Device::kCpu, shape};
+}
+
 void Arena::populate(const std::stop_token& stop) const {
   constexpr int64_t kPortion = int64_t{64} << 20;
   const int64_t bytes = used_bytes_;
-  for (int64_t at = 0; base_ && at < bytes && !stop.stop_requested(); at += kPortion) {
+  const bool has_memory = base_ && source_ != MemorySource::kNone;
+  for (int64_t at = 0; has_memory && at < bytes && !stop.stop_requested(); at += kPortion) {
     // A kernel that cannot do it takes them later.
     madvise(static_cast<char*>(base_) + at, static_cast<size_t>(std::min(kPortion, bytes - at)), MADV_POPULATE_WRITE);
   }
@@ -80,10 +96,25 @@ void Arena::populate(const std::stop_token& stop) const {
 
 void Arena::release(int64_t mark) {
   INVARIANT(mark >= 0 && mark <= used_bytes_, "arena ", name_, ": release to ", mark, " of ", used_bytes_);
+  if (source_ == MemorySource::kNone) {
+    uncount(mark);
+    return;
+  }
 #if !defined(NDEBUG)
   if (base_) std::memset(static_cast<char*>(base_) + mark, 0xff, static_cast<size_t>(used_bytes_ - mark));
 #endif
   used_bytes_ = mark;
+}
+
+void Arena::uncount(int64_t mark) {
+  if (used_bytes_ == mark) return;
+  if (peak_is_now_) peak_ = counted_;
+  peak_is_now_ = false;
+  while (used_bytes_ > mark) {
+    used_bytes_ -= counted_.back().bytes;
+    counted_.pop_back();
+  }
+  while (!integers_.empty() && integers_.back().first >= mark) integers_.pop_back();
 }
 
 }  // namespace sluice

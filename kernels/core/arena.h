@@ -5,6 +5,8 @@
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "kernels/core/tensor.h"
 
@@ -12,7 +14,7 @@ namespace sluice {
 
 /// Where an arena's block comes from.
 enum class MemorySource {
-  kNone,       ///< no memory: allocations are counted and have no data; what the planner uses
+  kNone,       ///< none, what a planner uses: only integers have memory, since the host reads counts and offsets
   kPages,      ///< anonymous pages; enough for what is only copied through
   kHugePages,  ///< anonymous pages, huge where the kernel has them
 };
@@ -43,10 +45,23 @@ class Arena {
   int64_t used_bytes() const { return used_bytes_; }
   int64_t high_water_bytes() const { return high_water_bytes_; }
   const std::string& high_water_name() const { return high_water_name_; }
+  MemorySource source() const { return source_; }
+
+  struct Allocation {
+    std::string name;
+    int64_t bytes;
+  };
+  /// What was allocated when the high-water mark was reached, if there is no memory; else empty.
+  const std::vector<Allocation>& peak() const { return peak_is_now_ ? counted_ : peak_; }
+
   int64_t capacity_bytes() const { return capacity_bytes_; }
   void* base() const { return base_; }
 
  private:
+  // alloc() and release() without memory.
+  Tensor count(std::string_view name, int64_t padded, DType dtype, Shape shape);
+  void uncount(int64_t mark);
+
   std::string name_;
   MemorySource source_;
   int64_t capacity_bytes_;
@@ -54,6 +69,10 @@ class Arena {
   int64_t used_bytes_ = 0;
   int64_t high_water_bytes_ = 0;
   std::string high_water_name_;
+  // Without memory: what is allocated, and the memory of the integers among it.
+  std::vector<Allocation> counted_, peak_;
+  bool peak_is_now_ = false;
+  std::vector<std::pair<int64_t, std::unique_ptr<char[]>>> integers_;
 };
 
 /// Gives back what is allocated from an arena in a scope.

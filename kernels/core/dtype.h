@@ -26,6 +26,8 @@ constexpr int64_t dtype_bytes(DType dtype) {
   return 0;
 }
 
+constexpr bool is_float(DType dtype) { return dtype == DType::kF32 || dtype == DType::kF64 || dtype == DType::kBF16; }
+
 constexpr const char* dtype_name(DType dtype) {
   switch (dtype) {
     case DType::kF64:

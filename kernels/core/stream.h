@@ -10,13 +10,32 @@
 
 namespace sluice {
 
+/// What an op is to a machine: operations, and bytes that it must at least read and write.
+struct OpCost {
+  const char* op;
+  double flops = 0;
+  double bytes = 0;
+};
+
+/// Takes a machine's place where a step is planned: the ops of its stream are told to it, and do not run.
+class OpPlanner {
+ public:
+  virtual ~OpPlanner() = default;
+  virtual void add(const OpCost& cost) = 0;
+  /// How often a router chooses each expert: counts [experts] i64 out, with this sum.
+  virtual void choose(Tensor counts, int64_t choices) = 0;
+};
+
 /// Where kernels run: an explicit argument of every op. On the CPU work is done when the call returns.
 struct Stream {
   Device device = Device::kCpu;
   Isa isa = Isa::kPortable;
-  ThreadPool* pool = nullptr;  ///< not owned; needed on the CPU
+  ThreadPool* pool = nullptr;    ///< not owned; needed on the CPU
+  OpPlanner* planner = nullptr;  ///< not owned; null: ops run
 
   bool is_cuda() const { return device == Device::kCuda; }
+  /// Whether the host can look at what an op is given.
+  bool on_host() const { return !is_cuda() && !planner; }
 };
 
 /// Completion of something asynchronous. CPU kernels and blocking collectives return a finished one.

@@ -9,7 +9,11 @@
 
 namespace sluice {
 
-enum class Device : uint8_t { kCpu, kCuda };
+enum class Device : uint8_t {
+  kCpu,
+  kCuda,
+  kNone,  ///< a plan's: an address where nothing is, to tell tensors apart by
+};
 
 /// Up to four dimensions, outermost first.
 class Shape {

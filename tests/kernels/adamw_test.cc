@@ -28,9 +28,9 @@ struct State {
       : weight(dtype, {n}, test_data(n, 1)),
         m(dtype, {n}, std::vector<double>(static_cast<size_t>(n))),
         v(dtype, {n}, std::vector<double>(static_cast<size_t>(n))) {}
-  void update(Stream& s, const AdamW& op, Tensor grad, double clip_factor, int32_t skip) {
+  void update(Stream& s, const AdamW& op, Tensor grad, double clip_factor, int32_t skip, Tensor sums = {}) {
     const TestTensor clip(DType::kF64, {1}, {clip_factor}), skip_flag(std::vector<int32_t>{skip});
-    adamw(s, op, weight, grad, m, v, clip, skip_flag);
+    adamw(s, op, weight, grad, m, v, clip, skip_flag, sums);
   }
 
   TestTensor weight, m, v;
@@ -56,7 +56,11 @@ TEST_P(AdamWUpdate, FiveStepsAndTheirSumsEqualTheEquations) {
       op.epsilon = 0.1;
       const TestTensor grad = gradient(n, step), clip(DType::kF64, {1}, {kClip}), sums(DType::kF64, {3});
       adamw_sums(stream(), op, grad, state.m, state.v, clip, sums);
-      state.update(stream(), op, grad, kClip, 0);
+      const TestTensor skipped(DType::kF64, {3}), updated(DType::kF64, {3});
+      state.update(stream(), op, grad, kClip, 1, skipped);
+      state.update(stream(), op, grad, kClip, 0, updated);
+      EXPECT_TRUE(skipped.same_bits(sums));
+      EXPECT_TRUE(updated.same_bits(sums));
       const std::vector<double> g = grad.values();
       std::vector<double> want_sums(3);
       for (size_t i = 0; i < want.size(); ++i) {
@@ -98,6 +102,18 @@ TEST_P(AdamWUpdate, ResultDoesNotDependOnTheThreads) {
   adamw_sums(stream(), settings(2), gradient(20001, 2), state.m, state.v, clip, of_all);
   adamw_sums(s, settings(2), gradient(20001, 2), state.m, state.v, clip, of_one);
   EXPECT_TRUE(of_all.same_bits(of_one));
+}
+
+TEST_P(AdamWUpdate, IsTheSameWhenItIsMeasured) {
+  State plain(dtype(), 20001), measured(dtype(), 20001);
+  const TestTensor sums(DType::kF64, {3});
+  for (int step = 1; step <= 3; ++step) {
+    plain.update(stream(), settings(step), gradient(20001, step), kClip, 0);
+    measured.update(stream(), settings(step), gradient(20001, step), kClip, 0, sums);
+  }
+  EXPECT_TRUE(plain.weight.same_bits(measured.weight));
+  EXPECT_TRUE(plain.m.same_bits(measured.m));
+  EXPECT_TRUE(plain.v.same_bits(measured.v));
 }
 
 TEST_P(AdamWUpdate, RefusesMomentsOfAnotherLengthAndStepZero) {

@@ -72,16 +72,40 @@ TEST(Arena, GivesAlignedMemoryAndTakesItBackInReverseOrder) {
 }
 
 TEST(Arena, KeepsTheHighWaterMarkAndItsName) {
-  Arena arena("scratch", MemorySource::kNone, 0);
-  {
-    ArenaScope scope(arena);
-    arena.alloc("small", DType::kU8, {64});
-    arena.alloc("large", DType::kU8, {100});
+  for (const MemorySource source : {MemorySource::kPages, MemorySource::kNone}) {
+    Arena arena("scratch", source, 1 << 20);
+    {
+      ArenaScope scope(arena);
+      arena.alloc("small", DType::kF32, {16});
+      arena.alloc("large", DType::kF32, {25});
+    }
+    arena.alloc("after", DType::kF32, {1});
+    EXPECT_EQ(arena.used_bytes(), 64);
+    EXPECT_EQ(arena.high_water_bytes(), 192);
+    EXPECT_EQ(arena.high_water_name(), "large");
   }
-  EXPECT_EQ(arena.alloc("after", DType::kU8, {1}).data, nullptr);
-  EXPECT_EQ(arena.used_bytes(), 64);
-  EXPECT_EQ(arena.high_water_bytes(), 192);
-  EXPECT_EQ(arena.high_water_name(), "large");
+}
+
+TEST(Arena, WithoutMemoryCountsWhatItHasNotAndKnowsItsPeak) {
+  Arena arena("scratch", MemorySource::kNone, 1 << 20);
+  const Tensor huge = arena.alloc("huge", DType::kBF16, {int64_t{1} << 40});
+  const int64_t mark = arena.mark();
+  const Tensor counts = arena.alloc("counts", DType::kI64, {9});
+  EXPECT_EQ(huge.device, Device::kNone);
+  EXPECT_EQ(counts.device, Device::kCpu);
+  for (int64_t i = 0; i < 9; ++i) counts.as<int64_t>()[i] += i;
+  EXPECT_EQ(counts.as<int64_t>()[8], 8);
+  EXPECT_NE(arena.alloc("other", DType::kF32, {1}).data, huge.data) << "tensors are told apart by where they are";
+  arena.release(mark);
+  arena.alloc("less", DType::kF32, {1});
+  ASSERT_EQ(arena.peak().size(), 3u);
+  EXPECT_EQ(arena.peak()[1].name, "counts");
+  EXPECT_EQ(arena.peak()[1].bytes, 128);
+  EXPECT_EQ(arena.peak()[2].name, "other");
+  EXPECT_EQ(arena.high_water_bytes(), (int64_t{2} << 40) + 192);
+  arena.alloc("most", DType::kF32, {100});
+  EXPECT_EQ(arena.peak().back().name, "most");
+  EXPECT_DEATH(*static_cast<volatile char*>(huge.data) = 1, "");
 }
 
 TEST(Arena, NamesTheAllocationThatDoesNotFit) {

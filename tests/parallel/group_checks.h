@@ -121,13 +121,13 @@ inline void check_broadcast_send_and_receive(ProcessGroup& group) {
   EXPECT_EQ(other[0], (group.rank() + size - 1) % size);
 }
 
-/// Splits into even and odd ranks, in descending order.
-inline void check_split_orders_by_key(ProcessGroup& group) {
+/// Splits into even and odd ranks.
+inline void check_split_keeps_order(ProcessGroup& group) {
   const int size = group.size(), color = group.rank() % 2;
-  const auto half = group.split(color, -group.rank(), "half");
+  const auto half = group.split([](int rank) { return rank % 2; }, "half");
   const int members = (size + 1 - color) / 2;
   ASSERT_EQ(half->size(), members);
-  EXPECT_EQ(half->rank(), members - 1 - group.rank() / 2) << "a smaller key comes first";
+  EXPECT_EQ(half->rank(), group.rank() / 2);
   std::vector<int32_t> sum = {group.rank()};
   half->all_reduce(view(sum)).wait();
   EXPECT_EQ(sum[0], members * (members - 1) + color * members);

@@ -35,8 +35,8 @@ class LateGroup : public ProcessGroup {
   LateGroup(ProcessGroup& inner, SlowLink* link = nullptr)
       : ProcessGroup(inner.rank(), inner.size(), inner.name()), inner_(&inner), link_(link) {}
 
-  std::unique_ptr<ProcessGroup> split(int color, int key, const std::string& name) override {
-    auto part = inner_->split(color, key, name);
+  std::unique_ptr<ProcessGroup> split(const Color& color, const std::string& name) override {
+    auto part = inner_->split(color, name);
     auto late = std::make_unique<LateGroup>(*part, link_);
     late->own_ = std::move(part);
     return late;

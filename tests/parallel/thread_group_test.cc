@@ -34,7 +34,7 @@ TEST(ThreadGroup, AllToAllMovesUnevenRows) {
 
 TEST(ThreadGroup, BroadcastSendAndReceive) { at_every_size(check_broadcast_send_and_receive); }
 
-TEST(ThreadGroup, SplitOrdersByKey) { at_every_size(check_split_orders_by_key); }
+TEST(ThreadGroup, SplitKeepsOrder) { at_every_size(check_split_keeps_order); }
 
 TEST(ThreadGroup, CountsThatDoNotMatchThrowOnEveryRank) {
   EXPECT_THROW(run_ranks(3,
