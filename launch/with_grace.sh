@@ -30,20 +30,21 @@ ranks() {
     if grep -qsz '^OMPI_COMM_WORLD_RANK=' "/proc/$pid/environ"; then echo "$pid"; fi
   done
 }
-# stop_gently: once all ranks of this host heed SIGUSR1, the 10th, which kills a process that is still being loaded; after
-# ten seconds in any case, two where this host has no ranks: mpirun hands it on to other hosts.
+# stop_gently: once all ranks of this host heed SIGUSR1, the 10th, which kills a process that is still being loaded, and
+# mpirun too; ten seconds after the first of them is there in any case. A host that has had none for half a minute from the
+# beginning will have none: mpirun hands it on to others.
 stop_gently() {
   trap '' TERM INT USR1
-  local i pid all heed
-  for ((i = 0; i < 100; ++i)); do
-    kill -0 "$job" 2> /dev/null || return
-    [ $i -lt 20 ] || [ -n "$(ranks)" ] || break
+  local tenths=0 pid all heed
+  while kill -0 "$job" 2> /dev/null; do
     all=1 heed=0
     for pid in $(ranks); do
       all=$(tr '\0' '\n' < "/proc/$pid/environ" | sed -n 's/^OMPI_COMM_WORLD_LOCAL_SIZE=//p') || true
       heed=$((heed + (0x0$(sed -n 's/^SigCgt:\t//p' "/proc/$pid/status") >> 9 & 1)))
     done 2> /dev/null
     [ "$heed" -lt "${all:-1}" ] || break
+    if [ -n "$(ranks)" ]; then tenths=$((tenths + 1)); elif [ $SECONDS -ge 30 ]; then break; fi
+    [ $tenths -lt 100 ] || break
     sleep 0.1
   done
   kill -USR1 "$job"

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <string_view>
 
 #include "kernels/reduce.h"
 #include "parallel/agree.h"
@@ -18,9 +19,8 @@ constexpr int64_t kNothing = std::numeric_limits<int64_t>::max();
 std::string in_layer(const char* what, int64_t layer) { return concat(what, " of layer ", layer); }
 
 /// In plain words, of what a Probe is told.
-std::string residual(const std::string& what, int64_t layer) {
+std::string residual(std::string_view what, int64_t layer) {
   if (what == "embedding") return "what the embedding gives";
-  if (what == "attention") return in_layer("the residual behind attention", layer);
   if (what == "feed-forward") return in_layer("the residual behind the feed-forward layer", layer);
   if (what == "gradient behind the last layer") return "the gradient of the residual behind the last layer";
   if (what == "gradient behind attention") return in_layer("the gradient of the residual behind attention", layer);
@@ -43,10 +43,11 @@ bool NonFiniteFinder::finite(Tensor x) {
 
 void NonFiniteFinder::see(const char* what, int64_t layer, Tensor x) {
   ++place_;
-  if (found_ || finite(x)) return;
+  const std::string_view place = what;
+  // What is wrong in the middle of a block is so behind it too.
+  if (found_ || place == "attention" || finite(x)) return;
   found_ = true;
-  const std::string place = what;
-  looks_closer_ = place == "attention" || place == "feed-forward";
+  looks_closer_ = place == "feed-forward";
   in_activations_ = {kActivations + place_ * kTensorsAPlace + kTensorsAPlace - 1, residual(place, layer)};
 }
 

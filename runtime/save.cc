@@ -210,7 +210,7 @@ void CheckpointSaver::set_unlogged(const std::string& metrics) {
 
 void CheckpointSaver::conclude() {
   slowest_s_ = std::max(slowest_s_, seconds_since(in_flight_->start));
-  if (last_failed_step_ == in_flight_->step) last_failed_step_ = -1;
+  saved_step_ = in_flight_->step;
   note_failures();
   if (world_.rank() == 0) {
     double bytes = 0;
@@ -235,7 +235,6 @@ void CheckpointSaver::give_up(int64_t step, const std::string& reason) {
 
 void CheckpointSaver::note_failure(int64_t step, const std::string& reason) {
   failures_.emplace_back(step, concat("step ", step, ": no checkpoint: ", reason));
-  last_failed_step_ = step;
   if (world_.rank() != 0) return;
   LOG(WARNING) << failures_.back().second;
   unnoted_.emplace_back(step, reason);

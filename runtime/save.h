@@ -74,11 +74,14 @@ class CheckpointSaver {
 
   /// Why the last checkpoint that could not be written was not, on every rank; empty: all were written.
   std::string failure() const { return failures_.empty() ? "" : failures_.back().second; }
-  /// Whether that was the checkpoint of a step, and none of that step has been written since.
-  bool failed(int64_t step) const { return last_failed_step_ == step; }
-  /// The run has gone back to a step: what became of checkpoints of later ones no longer matters.
+  /// The step of the run's newest checkpoint; -1: there is none. One that a session goes on from has to be told.
+  int64_t saved_step() const { return saved_step_; }
+  void set_saved_step(int64_t step) { saved_step_ = step; }
+  /// The run has gone back to a step: checkpoints of it and of later ones are of what has not happened, and what became
+  /// of those no longer matters.
   void go_back(int64_t step) {
     std::erase_if(failures_, [&](const auto& failure) { return failure.first > step; });
+    if (saved_step_ >= step) saved_step_ = -1;
   }
 
  private:
@@ -111,7 +114,7 @@ class CheckpointSaver {
   ShardSnapshot snapshot_;
   std::stop_source stop_;
   std::vector<std::pair<int64_t, std::string>> failures_;  // steps, and what is to be told
-  int64_t last_failed_step_ = -1;
+  int64_t saved_step_ = -1;
   double slowest_s_ = 0;
   std::deque<std::pair<int64_t, std::string>> unnoted_;  // steps and reasons
   std::future<double> populated_;                        // that the copy has its memory, and the CPU time of that

@@ -91,6 +91,7 @@ class TrainingRun {
                                                    }});
     grace_.emplace(world_.rank() == 0,
                    probe_checkpoints(run_dir_, config_, position_.step, saver_->shard_bytes(), world_));
+    if (start_.resumed) saver_->set_saved_step(position_.step);
     saver_->take_memory();
     open_logs();
     end_phase("logs");
@@ -107,9 +108,10 @@ class TrainingRun {
       if (!position_.unlogged.empty()) finish_last_step();
       while (!complete()) take_step(position_.step + 1);
     } catch (const AgreedError& error) {
-      if (error.fault() == Fault::kPreempted) save_for_later();
-      // All leave in good order, unless their calls have come apart.
-      else if (error.fault() != Fault::kHang) {
+      if (error.fault() == Fault::kPreempted) {
+        save_for_later();
+      } else if (error.fault() != Fault::kHang) {
+        // All leave in good order, unless their calls have come apart.
         stop_.settle();
         model_->train_step.wait_for_weights();
         finish_saving();
@@ -170,8 +172,9 @@ class TrainingRun {
     const int64_t newest = newest_step();
     const bool saved = newest >= 0;
     if (saved) LOG(INFO) << "stopped by a signal before the first step";
-    if (saved && lock_ && lock_->held())
+    if (saved && lock_ && lock_->held()) {
       append_audit(run_dir_, newest, "preempted", "before the first step of a session");
+    }
     const bool speaks = world_.rank() == 0 && !saved;
     throw AgreedError(speaks ? "stopped by a signal before there was anything to save" : "",
                       saved ? Fault::kPreempted : Fault::kUser);
@@ -214,7 +217,6 @@ class TrainingRun {
     }
     skips_.see(step, result, spikes);
     position_.step = step;
-    rewound_ = false;
     if (rewinder_->due(step)) rewinder_->keep(s_, position());
     if (due(step, config_.checkpoint().every())) watch_.saving([&] { begin_saving(step); });
     finish_step(metrics);
@@ -261,10 +263,12 @@ class TrainingRun {
       if (saver_->step_in_flight() == step && !position_.unlogged.empty()) saver_->set_unlogged(position_.unlogged);
       if (saver_->step_in_flight() != step && !is_saved()) begin_saving(CheckpointSaver::After::kNothingChanges);
       saver_->finish();
-      rewound_ = rewound_ && saver_->failed(step);
     });
     const std::string lost = broadcast_string(world_, metrics_ ? metrics_->sync() : "");
-    const std::string failure = is_saved() ? lost : saver_->failure();
+    std::string failure = is_saved() ? lost : saver_->failure();
+    if (const int64_t newest = newest_step(); failure.empty() && newest > position_.step) {
+      failure = concat("a later start would go on from step ", newest, ", which the run has gone back behind");
+    }
     if (!failure.empty()) throw AgreedError(world_.rank() == 0 ? failure : "", Fault::kNotSaved);
     if (world_.rank() != 0) return;
     const std::string saved = "stopped by a signal; the run goes on from " + step_folder(run_dir_, position_.step);
@@ -274,8 +278,7 @@ class TrainingRun {
 
   /// Of the checkpoints on disk; -1: there are none.
   int64_t newest_step() const { return newest_checkpoint(world_, run_dir_); }
-  /// Whether the newest checkpoint is this position's.
-  bool is_saved() const { return !rewound_ && newest_step() == position_.step; }
+  bool is_saved() const { return saver_->saved_step() == position_.step; }
 
   /// Goes on from before the spikes of a step, with the samples after it.
   void rewind(int64_t step, const std::vector<SignalSpike>& spikes, int64_t skips_in_a_row) {
@@ -283,13 +286,11 @@ class TrainingRun {
       saver_->finish();
       go_on_from(rewinder_->go_back(s_, {step, position_.dropped_samples}, spikes, skips_in_a_row));
       saver_->go_back(position_.step);
-      rewound_ = true;
       // Checkpoints of later steps are no longer of this run: with this one they go. Until then they need their
       // metrics.
       if (newest_step() > position_.step) {
         begin_saving(position_.step);
         saver_->finish();
-        rewound_ = saver_->failed(position_.step);
       }
       if (metrics_) metrics_->go_back(position_.step);
     });
@@ -364,7 +365,6 @@ class TrainingRun {
   StageHooksList step_listeners_;
   bool startup_told_ = false;
   SavedPosition position_;       // without what has been learnt since it began
-  bool rewound_ = false;         // to it, and no checkpoint knows yet
   std::optional<RunLock> lock_;  // of rank 0
   std::unique_ptr<RunData> data_;
   std::unique_ptr<TrainedModel> model_;

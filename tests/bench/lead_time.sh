@@ -22,7 +22,7 @@ for ((seed = 1; seed <= ${1:-3}; ++seed)); do
     { sum += $2; last[NR % 40] = $2 }
     NR >= 40 { mean = sum / 40; sum -= last[(NR + 1) % 40]; if (NR == 40 || mean < least) least = mean; if (mean > least + 0.2) { print $1; exit } }')
   # Once an episode: the step and what.
-  told=$(sed -nE 's/^W.*\] step ([0-9]+): ([a-z_]+) (of [a-z_.0-9]+( [0-9]+)?).*/\1 \2 \3/p' "$work/log" | awk -v turned="${turned:-100000}" '$1 < turned' | paste -sd';' | sed 's/;/; /g')
+  told=$(sed -nE 's/^W.*\] step ([0-9]+): ([a-z_]+) (of [a-z_.0-9]+( [0-9]+| of layer [0-9]+)?).*/\1 \2 \3/p' "$work/log" | awk -v turned="${turned:-100000}" '$1 < turned' | paste -sd';' | sed 's/;/; /g')
   signals=$(sed -nE 's/^W.*\] step ([0-9]+): (lm_loss|grad_norm) [0-9].*/\1 \2/p' "$work/log" | paste -sd';' | sed 's/;/; /g')
   echo "| $seed | ${turned:--} | ${told:--} | ${signals:--} |"
 done

@@ -9,8 +9,9 @@ signals=${SLUICE_SIGNALS:-6} seed=${SLUICE_SEED:-$(date +%-j)}
 echo "SLUICE_SEED=$seed"
 RANDOM=$seed
 # Evaluations and checkpoints, so that signals meet those too.
-train2=(mpirun -np 2 "$SLUICE" train --config config.textproto --set training.steps=60 --set training.micro_batch_size=2
-  --set training.global_batch_size=32 --set model.moe.moe_intermediate_size=256 --set data.eval_every=3 --set data.eval_windows=60 --set checkpoint.every=4)
+train2=(mpirun -np 2 "$SLUICE" train --config config.textproto --set training.steps=60
+  --set training.micro_batch_size=2 --set training.global_batch_size=32 --set model.moe.moe_intermediate_size=256
+  --set data.eval_every=3 --set data.eval_windows=60 --set checkpoint.every=4)
 "${train2[@]}" --run straight 2> train.log || { cat train.log; fail "straight"; }
 
 # heeds PROCESS NUMBER: whether it has a handler for a signal.
@@ -26,13 +27,22 @@ ranks() {
   done
 }
 ms() { date +%s%3N; }
+# being_written RUN: whether a checkpoint is.
+being_written() {
+  local folder
+  for folder in "$1"/checkpoints/step_*; do
+    if [ -d "$folder" ] && [ ! -e "$folder/manifest.textproto" ]; then return 0; fi
+  done
+  return 1
+}
 
 sent=0 runs=0 scripts=0 startups=0 evaluations=0 writes=0 longest=0
 while [ "$sent" -lt "$signals" ]; do
   runs=$((runs + 1)) run=run$runs
   while true; do
     # In which a start is given up; once steps are taken the run tells it.
-    grace_ms=10000
+    grace_ms=10000 writing=0
+    touch begun
     way=$((RANDOM % 3))
     if [ $way -eq 0 ]; then
       bash "$SOURCE/launch/with_grace.sh" "${train2[@]}" --run $run 2> train.log &
@@ -47,6 +57,9 @@ while [ "$sent" -lt "$signals" ]; do
     # A third of them in the first half second: the start.
     sleep "$((RANDOM % 3 == 0 ? 0 : RANDOM % 3)).$(printf %03d $((RANDOM % 500)))"
     logged=$(grep -cs '"step"' $run/metrics.jsonl) || true
+    told=$(sed -nE 's/.*end within ([0-9]+)\.([0-9]) s$/\1\200/p' train.log | tail -1)
+    [ -z "$told" ] || grace_ms=$told
+    if being_written $run; then writing=1; fi
     began=$(ms)
     if [ $way -eq 0 ]; then
       kill -TERM $launcher 2>/dev/null || true
@@ -60,8 +73,6 @@ while [ "$sent" -lt "$signals" ]; do
     code=0
     wait $launcher || code=$?
     took=$(($(ms) - began))
-    told=$(sed -nE 's/.*end within ([0-9]+)\.([0-9]) s$/\1\200/p' train.log | tail -1)
-    [ -z "$told" ] || grace_ms=$told
     if [ $code -eq 0 ]; then
       # In its last step a run may be past the last place where it looks; some steps are made until the signal is there.
       [ "${logged:-0}" -ge 50 ] || { cat train.log; fail "a signal after $logged steps was not heeded"; }
@@ -80,16 +91,15 @@ while [ "$sent" -lt "$signals" ]; do
       startups=$((startups + 1))
       continue
     fi
-    last=$(sed -nE 's/.*goes on from .*step_0*([0-9]+)$/\1/p' train.log | tail -1)
-    # Checkpoints are begun after each fourth step only: that is what it saved, since it was being written or just had been.
-    if [ $((last % 4)) -eq 0 ]; then writes=$((writes + 1)); fi
-    if grep -q '^unlogged:' "$(ls -d $run/checkpoints/step_* | tail -1)/manifest.textproto"; then evaluations=$((evaluations + 1)); fi
+    writes=$((writes + writing))
+    manifest=$(ls -d $run/checkpoints/step_* | tail -1)/manifest.textproto
+    if [ "$manifest" -nt begun ] && grep -q '^unlogged:' "$manifest"; then evaluations=$((evaluations + 1)); fi
   done
   diff <(losses straight) <(losses $run) || fail "the losses of $run are others"
   diff <(grep -o '"eval_loss[^,}]*' straight/metrics.jsonl) <(grep -o '"eval_loss[^,}]*' $run/metrics.jsonl) || fail "evaluations of $run"
   for shard in straight/checkpoints/step_00000060/*.safetensors; do cmp $shard $run/${shard#straight/}; done
 done
-echo "$sent signals in $runs run(s), $scripts of them to with_grace.sh: $startups during the start, $evaluations during an evaluation, $writes with a checkpoint on its way or just written; the longest took $longest ms"
+echo "$sent signals in $runs run(s), $scripts of them to with_grace.sh: $startups during the start, $evaluations during an evaluation, $writes while a checkpoint was being written; the longest took $longest ms"
 
 # A second signal ends the job at once.
 rm train.log

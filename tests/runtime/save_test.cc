@@ -181,7 +181,7 @@ TEST(CheckpointSaver, ThreadGroupWhatIsNotFiniteIsNotSaved) {
       EXPECT_THAT(saved.saver.failure(),
                   AllOf(HasSubstr("step 2: no checkpoint: "), HasSubstr(moment ? "a second moment of" : "a weight of"),
                         HasSubstr("is not finite: no run could go on from it")));
-      EXPECT_TRUE(saved.saver.failed(2));
+      EXPECT_EQ(saved.saver.saved_step(), 1);
       saved.saver.go_back(2);
       EXPECT_NE(saved.saver.failure(), "");
       saved.saver.go_back(1);
@@ -207,15 +207,27 @@ TEST(CheckpointSaver, ThreadGroupOneOfTheSameStepStaysUntilTheNewOneIsWhole) {
       if (world.rank() == 0) small.emplace(1000);
       world.barrier();
       saved.saver.begin(saved.run.stream(), {1, 8});
+      saved.saver.go_back(1);
       saved.saver.finish();
-      EXPECT_TRUE(saved.saver.failed(1));
+      EXPECT_EQ(saved.saver.saved_step(), -1) << "the run has gone back";
     }
     // Rank 0 tidies up.
     world.barrier();
     EXPECT_EQ(dropped_samples(), 4) << "the old one";
     world.barrier();
+    // What cannot be removed keeps the new one from beginning.
+    const std::string in_the_way = folder / "run/checkpoints/replaced_step_00000001/manifest.textproto";
+    if (world.rank() == 0) std::filesystem::create_directories(in_the_way + "/x");
+    saved.saver.begin(saved.run.stream(), {1, 8});
+    EXPECT_EQ(saved.saver.step_in_flight(), -1);
+    EXPECT_THAT(saved.saver.failure(), HasSubstr("cannot be emptied"));
+    world.barrier();
+    EXPECT_EQ(dropped_samples(), 4) << "the old one";
+    world.barrier();
+    if (world.rank() == 0) std::filesystem::remove_all(in_the_way);
     saved.saver.begin(saved.run.stream(), {1, 8});
     saved.saver.finish();
+    EXPECT_EQ(saved.saver.saved_step(), 1);
     EXPECT_EQ(dropped_samples(), 8) << "the new one";
   });
   EXPECT_FALSE(folder.has("run/checkpoints/replaced_step_00000001"));

@@ -81,8 +81,8 @@ TEST_F(StepFolders, AMachineThatGoesDownInBetweenLosesNothing) {
 TEST_F(StepFolders, WhatCannotBeReplacedStays) {
   write("step_00000001", "old");
   // Not a folder that could be removed.
-  const std::string loop = folder_ / "checkpoints/replaced_step_00000001/manifest.textproto/x";
-  std::filesystem::create_directories(loop);
+  const std::string in_the_way = folder_ / "checkpoints/replaced_step_00000001/manifest.textproto/x";
+  std::filesystem::create_directories(in_the_way);
   EXPECT_THROW(make_step_folder(run_dir_, 1), Error);
   EXPECT_EQ(manifest("step_00000001"), "old");
 }

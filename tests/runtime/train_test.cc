@@ -3,15 +3,14 @@
 #include <filesystem>
 #include <functional>
 #include <limits>
-#include <mutex>
 #include <optional>
 #include <random>
-#include <thread>
 
 #include "runtime/checkpoint/manifest.h"
 #include "runtime/replay.h"
 #include "runtime/step_folders.h"
 #include "tests/runtime/train_fixture.h"
+#include "tests/runtime/train_sessions.h"
 
 namespace sluice {
 namespace {
@@ -64,159 +63,6 @@ TEST_F(TrainTest, ThreadGroupTheLearningRateIsLoweredForAWhile) {
     const nlohmann::json metrics = nlohmann::json::parse(line);
     const int64_t step = metrics["step"];
     EXPECT_EQ(metrics["lr"], step > 50 && step <= 57 ? 0.25e-2 : 1e-2) << step;
-  }
-}
-
-/// Asks rank 1 to stop once it has been asked so often whether it is to.
-class StopsAfter : public RunHooks {
- public:
-  StopsAfter(int64_t questions, const ProcessGroup& world) : questions_(questions), who_(world.rank() == 1) {}
-  bool stop_asked() override { return who_ && --questions_ < 0; }
-
- private:
-  int64_t questions_;
-  const bool who_;
-};
-
-/// Asks to stop when a step's gradients are there: what it meets is the evaluation after that step, if that has more
-/// stages than two steps.
-class StopsAtTheEndOf : public RunHooks {
- public:
-  StopsAtTheEndOf(int64_t step, const ProcessGroup&) : last_(step) {}
-  void before_step(int64_t step, ModelState&, TrainStep&) override { step_ = step, micro_steps_ = 0; }
-  void after_backward(int stage) override {
-    micro_steps_ += stage == 0;
-    asked_ = asked_ || (step_ == last_ && micro_steps_ == kMicroSteps);
-  }
-  bool stop_asked() override { return asked_; }
-
- private:
-  static constexpr int kMicroSteps = 2;  // 8 windows, 2 at a time on each of 2 ranks
-  const int64_t last_;
-  int64_t step_ = 0;
-  int micro_steps_ = 0;
-  bool asked_ = false;
-};
-
-/// One session on two ranks, with hooks of each. Returns how it ended, if it was not at its end.
-template <class HooksOf>
-std::optional<Fault> session_with(const TrainConfig& config, const std::string& run_dir, const HooksOf& hooks_of) {
-  std::optional<Fault> fault;
-  std::mutex mutex;
-  run_ranks(2, [&](ProcessGroup& world) {
-    ThreadPool pool(1);
-    Stream stream{Device::kCpu, best_isa(), &pool};
-    PhaseTimer startup;
-    auto hooks = hooks_of(world);
-    try {
-      train(config, run_dir, world, stream, startup, &hooks);
-    } catch (const AgreedError& error) {
-      const std::lock_guard lock(mutex);
-      EXPECT_EQ(error.fault(), fault.value_or(error.fault()));
-      fault = error.fault();
-    }
-  });
-  return fault;
-}
-
-template <class Hooks = StopsAfter>
-std::optional<Fault> session(const TrainConfig& config, const std::string& run_dir, int64_t stop) {
-  return session_with(config, run_dir, [&](ProcessGroup& world) { return Hooks(stop, world); });
-}
-
-/// What a run has logged, but for times.
-std::string losses(const std::string& run_dir) {
-  std::ifstream in(run_dir + "/metrics.jsonl");
-  std::string all;
-  for (std::string line; std::getline(in, line);) {
-    nlohmann::json metrics = nlohmann::json::parse(line);
-    for (const char* time : {"step_ms", "tokens_per_s", "mfu", "communication_ms"}) metrics.erase(time);
-    all += metrics.dump() + "\n";
-  }
-  return all;
-}
-
-TEST_F(TrainTest, ThreadGroupARunThatIsStoppedAnywhereGoesOnAsIfItHadNotBeen) {
-  for (const char* zero : {"optimizer.zero_stage=0", "optimizer.zero_stage=2"}) {
-    const TrainConfig c = config({"training.steps=24", "data.eval_every=2", "data.eval_windows=13", zero});
-    TrainConfig longer_evaluation = c;
-    longer_evaluation.mutable_data()->set_eval_windows(100);
-    const std::string straight = folder_ / concat("straight", zero), stopped = folder_ / concat("stopped", zero);
-    EXPECT_EQ(session(c, straight, 1 << 30), std::nullopt);
-    std::mt19937 random(7);
-    int sessions = 0;
-    // The start and the stages of the first step ask some twenty times; the first session saves nothing.
-    EXPECT_EQ(session(c, stopped, 0), Fault::kUser);
-    // One that is sure to meet an evaluation; where random ones do depends on how fast the machine is.
-    EXPECT_EQ(session<StopsAtTheEndOf>(longer_evaluation, stopped, 2), Fault::kPreempted);
-    EXPECT_NE(read_manifest(step_folder(stopped, 2)).unlogged(), "");
-    while (true) {
-      const std::optional<Fault> fault = session(c, stopped, random() % 120);
-      if (!fault) break;
-      const std::vector<int64_t> steps = checkpoint_steps(stopped);
-      EXPECT_EQ(*fault, steps.empty() ? Fault::kUser : Fault::kPreempted);
-      ASSERT_LT(++sessions, 200);
-    }
-    EXPECT_GE(sessions, 3);
-    EXPECT_EQ(losses(stopped), losses(straight));
-    for (const char* shard : {"/shard-00000-of-00002.safetensors", "/shard-00001-of-00002.safetensors"}) {
-      EXPECT_EQ(folder_.read(concat("stopped", zero, "/checkpoints/step_00000024", shard)),
-                folder_.read(concat("straight", zero, "/checkpoints/step_00000024", shard)));
-    }
-  }
-}
-
-TEST_F(TrainTest, ThreadGroupARunThatGoesBackToWhereASignalCutAnEvaluationShortLogsEachStepOnce) {
-  const std::vector<std::string> common = {"data.eval_every=20", "checkpoint.every=5", "checkpoint.keep=20",
-                                           "stability.rewind.steps_back=4"};
-  const TrainConfig c = config(common);
-  const std::string run_dir = folder_ / "run";
-  EXPECT_EQ(session<StopsAtTheEndOf>(c, run_dir, 60), Fault::kPreempted);
-  ASSERT_THAT(checkpoint_steps(run_dir), testing::Contains(60));
-  ASSERT_NE(read_manifest(step_folder(run_dir, 60)).unlogged(), "");
-  std::vector<std::string> second = common;
-  second.push_back("checkpoint.every=3");
-  EXPECT_EQ(run("run", Disturbance::kPoisonedBatch, second).rewinds, 1);
-  EXPECT_EQ(logged_steps("run/metrics.jsonl"), range(1, kSteps));
-  for (int64_t step : checkpoint_steps(run_dir)) {
-    if (step > 60) {
-      EXPECT_EQ(read_manifest(step_folder(run_dir, step)).unlogged(), "") << step;
-    }
-  }
-}
-
-/// A disturbed run that is asked to stop in the first step after it has gone back. Its very first step takes so long
-/// that the ranks look at least twice in each.
-class StopsOnceRewound : public Disturber {
- public:
-  StopsOnceRewound(int64_t step, const ProcessGroup& world)
-      : Disturber(Disturbance::kPoisonedBatch, step, 1, world), disturbed_(step) {}
-  void before_step(int64_t step, ModelState& model, TrainStep& train_step) override {
-    Disturber::before_step(step, model, train_step);
-    if (step == 1) std::this_thread::sleep_for(std::chrono::milliseconds(120));
-    seen_ = seen_ || step == disturbed_;
-    asked_ = seen_ && step < disturbed_;
-  }
-  bool stop_asked() override { return asked_; }
-
- private:
-  const int64_t disturbed_;
-  bool seen_ = false, asked_ = false;
-};
-
-TEST_F(TrainTest, ThreadGroupASignalAfterARunHasGoneBackToItsNewestCheckpointKeepsThat) {
-  const std::vector<std::string> common = {"checkpoint.every=50"};
-  EXPECT_EQ(run("straight", Disturbance::kPoisonedBatch, common).rewinds, 1);
-  const std::string run_dir = folder_ / "stopped";
-  EXPECT_EQ(session<StopsOnceRewound>(config(common), run_dir, kDisturbed), Fault::kPreempted);
-  EXPECT_THAT(checkpoint_steps(run_dir), ElementsAre(50));
-  const Manifest manifest = read_manifest(step_folder(run_dir, 50));
-  EXPECT_EQ(manifest.data_state().dropped_samples(), 8 * (kDisturbed - 50));
-  EXPECT_EQ(manifest.stability().rewind().rewinds(), 1);
-  EXPECT_EQ(session(config(common), run_dir, 1 << 30), std::nullopt);
-  for (const char* shard : {"/shard-00000-of-00002.safetensors", "/shard-00001-of-00002.safetensors"}) {
-    const std::string path = concat("/checkpoints/step_000000", kSteps, shard);
-    EXPECT_EQ(folder_.read("stopped" + path), folder_.read("straight" + path));
   }
 }
 
@@ -322,16 +168,14 @@ TEST_F(TrainTest, ThreadGroupAStepIsReplayedUnlessTheRunHasGoneBackInBetween) {
   EXPECT_THAT(replay(75), testing::EndsWith("weights and moments are the same when the step is run twice"));
 }
 
-TEST_F(TrainTest, ThreadGroupASignalBeforeTheFirstStepFindsWhatIsSaved) {
-  const TrainConfig c = config({"training.steps=3"}), longer = config({"training.steps=5"});
-  EXPECT_EQ(session(c, folder_ / "run", 0), Fault::kUser);
-  EXPECT_FALSE(folder_.has("run/checkpoints/step_00000000"));
-  EXPECT_EQ(session(c, folder_ / "run", 4), Fault::kPreempted) << "in its first step";
-  EXPECT_THAT(checkpoint_steps(folder_ / "run"), ElementsAre(0));
-  EXPECT_THAT(folder_.read("run/audit.jsonl"), HasSubstr("\"event\":\"preempted\""));
-  EXPECT_EQ(session(c, folder_ / "run", 1 << 30), std::nullopt);
-  EXPECT_EQ(session(longer, folder_ / "run", 0), Fault::kPreempted);
-  EXPECT_THAT(checkpoint_steps(folder_ / "run"), ElementsAre(3));
+TEST_F(TrainTest, ThreadGroupAReplacedCheckpointIsGoneOnFrom) {
+  EXPECT_EQ(session(config({"training.steps=3"}), folder_ / "run", 1 << 30), std::nullopt);
+  std::filesystem::rename(folder_ / "run/checkpoints/step_00000003",
+                          folder_ / "run/checkpoints/replaced_step_00000003");
+  EXPECT_EQ(session(config({"training.steps=5"}), folder_ / "run", 1 << 30), std::nullopt);
+  EXPECT_THAT(folder_.read("run/audit.jsonl"), HasSubstr("step_00000003"));
+  EXPECT_EQ(logged_steps("run/metrics.jsonl"), range(1, 5));
+  EXPECT_FALSE(folder_.has("run/checkpoints/replaced_step_00000003"));
 }
 
 class Disturbed : public TrainTest, public testing::WithParamInterface<Disturbance> {};
