@@ -52,11 +52,11 @@ void check_documents(const AttentionInput& in) {
 }
 
 /// `products` of a query with a key or a value: two forward, five backward, which recomputes the logits.
-void plan(Stream& s, const char* op, const AttentionInput& in, double products, double bytes) {
+OpCost cost_of(const char* op, const AttentionInput& in, double products, double bytes) {
   double seen = 0;
   for (int64_t t = 0; t < in.q.dim(0); ++t) seen += in.query_positions.as<int32_t>()[t] + 1.0;
   const double width = static_cast<double>(in.q.dim(1) * in.q.dim(2));
-  s.planner->add({op, 2 * products * seen * width, bytes});
+  return {op, 2 * products * seen * width, bytes};
 }
 
 void check(const AttentionInput& in, Tensor out, Tensor lse) {
@@ -76,8 +76,8 @@ void check_queries_and_keys(const AttentionInput& in) {
 void attention_forward(Stream& s, const AttentionInput& in, Tensor out, Tensor lse, Tensor largest) {
   check(in, out, lse);
   if (largest) expect("largest", largest, in.q.dtype, lse.shape);
-  if (s.planner) return plan(s, "attention_forward", in, 2, bytes_of_tensors(in.q, in.k, in.v, out, lse));
-  SLUICE_DISPATCH(attention_forward, s, in, out, lse, largest);
+  SLUICE_DISPATCH_WITH_COST(cost_of("attention_forward", in, 2, bytes_of_tensors(in.q, in.k, in.v, out, lse)),
+                            attention_forward, s, in, out, lse, largest);
 }
 
 void attention_backward(Stream& s, const AttentionInput& in, Tensor out, Tensor lse, Tensor dout, Tensor delta,
@@ -88,11 +88,9 @@ void attention_backward(Stream& s, const AttentionInput& in, Tensor out, Tensor 
   expect("dq", dq, in.q.dtype, in.q.shape);
   expect("dk", dk, in.q.dtype, in.k.shape);
   expect("dv", dv, in.q.dtype, in.k.shape);
-  if (s.planner) {
-    const double bytes = bytes_of_tensors(in.q, in.k, in.v, out, lse, dout, dq, dk, dv);
-    return plan(s, "attention_backward", in, 5, bytes);
-  }
-  SLUICE_DISPATCH(attention_backward, s, in, out, lse, dout, delta, dq, dk, dv);
+  const double bytes = bytes_of_tensors(in.q, in.k, in.v, out, lse, dout, dq, dk, dv);
+  SLUICE_DISPATCH_WITH_COST(cost_of("attention_backward", in, 5, bytes), attention_backward, s, in, out, lse, dout,
+                            delta, dq, dk, dv);
 }
 
 }  // namespace sluice

@@ -21,7 +21,7 @@ void balance_loss(Stream& s, Tensor counts, Tensor prob_sums, double per_token, 
 void add_counts(Stream& s, Tensor counts, Tensor total) {
   expect("counts", counts, DType::kI64, total.shape);
   expect("total", total, DType::kI64, total.shape);
-  // Integers have memory in a plan too, and the host looks at these.
+  // In a plan too, where integers have memory, since the host looks at these.
   Stream as_ever = s;
   as_ever.planner = nullptr;
   SLUICE_DISPATCH(add_counts, as_ever, counts, total);

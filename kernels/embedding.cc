@@ -23,14 +23,14 @@ void check(const Stream& s, Tensor tokens, Tensor w, VocabularyPart part, Tensor
 
 void embedding_forward(Stream& s, Tensor tokens, Tensor w, VocabularyPart part, Tensor y) {
   check(s, tokens, w, part, y);
-  if (s.planner) return s.planner->add({"embedding_forward", 0, bytes_of_tensors(tokens, y, y)});
-  SLUICE_DISPATCH(embedding_forward, s, tokens, w, part, y);
+  SLUICE_DISPATCH_WITH_COST((OpCost{"embedding_forward", 0, bytes_of_tensors(tokens, y, y)}), embedding_forward, s,
+                            tokens, w, part, y);
 }
 
 void embedding_backward(Stream& s, Tensor tokens, Tensor dy, VocabularyPart part, Tensor dw) {
   check(s, tokens, dw, part, dy);
-  if (s.planner) return s.planner->add({"embedding_backward", 0, bytes_of_tensors(tokens, dy, dy, dy)});
-  SLUICE_DISPATCH(embedding_backward, s, tokens, dy, part, dw);
+  SLUICE_DISPATCH_WITH_COST((OpCost{"embedding_backward", 0, bytes_of_tensors(tokens, dy, dy, dy)}), embedding_backward,
+                            s, tokens, dy, part, dw);
 }
 
 }  // namespace sluice

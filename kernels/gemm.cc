@@ -21,11 +21,9 @@ void gemm(Stream& s, Transpose a_transpose, Transpose b_transpose, Tensor a, Ten
   const int64_t k = a_transpose == Transpose::kYes ? a.dim(0) : a.dim(1);
   check_operand("a", a, a_transpose, c.dtype, c.dim(0), k);
   check_operand("b", b, b_transpose, c.dtype, k, c.dim(1));
-  if (s.planner) {
-    const double flops = 2.0 * static_cast<double>(c.count()) * static_cast<double>(k);
-    return s.planner->add({"gemm", flops, bytes_of_tensors(a, b, c)});
-  }
-  SLUICE_DISPATCH(gemm, s, a_transpose, b_transpose, a, b, c, accumulate);
+  const double flops = 2.0 * static_cast<double>(c.count()) * static_cast<double>(k);
+  SLUICE_DISPATCH_WITH_COST((OpCost{"gemm", flops, bytes_of_tensors(a, b, c)}), gemm, s, a_transpose, b_transpose, a, b,
+                            c, accumulate);
 }
 
 }  // namespace sluice

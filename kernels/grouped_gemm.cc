@@ -23,29 +23,26 @@ void check(Tensor in, Tensor w, Tensor offsets, Tensor out) {
 }
 
 /// All three forms multiply as much: every row by its expert's weights.
-void plan(Stream& s, Tensor in, Tensor w, Tensor out) {
+OpCost cost_of(Tensor in, Tensor w, Tensor out) {
   const double flops = 2.0 * static_cast<double>(in.count()) * static_cast<double>(out.dim(1));
-  s.planner->add({"grouped_gemm", flops, bytes_of_tensors(in, w, out)});
+  return {"grouped_gemm", flops, bytes_of_tensors(in, w, out)};
 }
 
 }  // namespace
 
 void grouped_linear_forward(Stream& s, Tensor x, Tensor w, Tensor offsets, Tensor y) {
   check(x, w, offsets, y);
-  if (s.planner) return plan(s, x, w, y);
-  SLUICE_DISPATCH(grouped_linear_forward, s, x, w, offsets, y);
+  SLUICE_DISPATCH_WITH_COST(cost_of(x, w, y), grouped_linear_forward, s, x, w, offsets, y);
 }
 
 void grouped_linear_backward_input(Stream& s, Tensor dy, Tensor w, Tensor offsets, Tensor dx) {
   check(dx, w, offsets, dy);
-  if (s.planner) return plan(s, dx, w, dy);
-  SLUICE_DISPATCH(grouped_linear_backward_input, s, dy, w, offsets, dx);
+  SLUICE_DISPATCH_WITH_COST(cost_of(dx, w, dy), grouped_linear_backward_input, s, dy, w, offsets, dx);
 }
 
 void grouped_linear_backward_weight(Stream& s, Tensor dy, Tensor x, Tensor offsets, Tensor dw, bool accumulate) {
   check(x, dw, offsets, dy);
-  if (s.planner) return plan(s, x, dw, dy);
-  SLUICE_DISPATCH(grouped_linear_backward_weight, s, dy, x, offsets, dw, accumulate);
+  SLUICE_DISPATCH_WITH_COST(cost_of(x, dw, dy), grouped_linear_backward_weight, s, dy, x, offsets, dw, accumulate);
 }
 
 }  // namespace sluice

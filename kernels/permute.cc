@@ -51,8 +51,8 @@ void gather_rows(Stream& s, Tensor x, Tensor index, int64_t divisor, Tensor out)
   expect("index", index, DType::kI32, {out.dim(0)});
   expect("out", out, x.dtype, {out.dim(0), x.dim(1)});
   if (s.on_host()) check_below("index", index, x.dim(0) * divisor);
-  if (s.planner) return s.planner->add({"gather_rows", 0, bytes_of_tensors(out, index, out)});
-  SLUICE_DISPATCH(gather_rows, s, x, index, divisor, out);
+  SLUICE_DISPATCH_WITH_COST((OpCost{"gather_rows", 0, bytes_of_tensors(out, index, out)}), gather_rows, s, x, index,
+                            divisor, out);
 }
 
 void combine_rows(Stream& s, Tensor rows, Tensor row_of_slot, Tensor base, Tensor y) {

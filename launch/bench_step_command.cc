@@ -14,8 +14,8 @@
 #include "parallel/traffic.h"
 #include "runtime/diagnostics.h"
 #include "runtime/non_finite.h"
+#include "runtime/plan/step_account.h"
 #include "runtime/step.h"
-#include "runtime/traffic_plan.h"
 #include "runtime/validate.h"
 
 namespace sluice {
@@ -54,7 +54,8 @@ double median(std::vector<double> values) {
 }
 
 /// A line an operation of this rank; averages a step. The plan of all_to_all takes experts for equally popular.
-void print_traffic(const TrafficMeter& meter, const TrafficPlan& plan, int64_t steps) {
+void print_traffic(const TrafficMeter& meter, const std::map<std::pair<std::string, std::string>, int64_t>& plan,
+                   int64_t steps) {
   if (meter.by_operation().empty()) return;
   fmt::print("{:<16} {:<15} {:>8} {:>16} {:>16} {:>10}\n", "group", "operation", "calls", "bytes sent", "planned",
              "ms");
@@ -198,7 +199,7 @@ void run_bench_step(const BenchStepOptions& options, Session& session) {
              : options.json    ? "null"
                                : "-",
              watched_share);
-  if (!options.json) print_traffic(meter, plan_traffic(config), options.steps);
+  if (!options.json) print_traffic(meter, planned_traffic(config), options.steps);
 }
 
 }  // namespace sluice

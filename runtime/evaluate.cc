@@ -5,20 +5,23 @@
 #include "kernels/elementwise.h"
 
 namespace sluice {
-namespace {
 
-StepSums scratch_sums(StepContext& ctx, const ModelConfig& config) {
+EvaluationSums::EvaluationSums(StepContext& ctx, const ModelConfig& config) {
   const int64_t layers = config.num_layers();
-  StepSums sums;
-  sums.lm_loss = ctx.scratch.alloc("lm_loss", DType::kF64, {1});
-  sums.router = ctx.scratch.alloc("router_sums", DType::kF64, {layers, 3});
-  sums.expert_counts =
+  step.lm_loss = ctx.scratch.alloc("lm_loss", DType::kF64, {1});
+  step.router = ctx.scratch.alloc("router_sums", DType::kF64, {layers, 3});
+  step.expert_counts =
       ctx.scratch.alloc("expert_counts", DType::kI64, {layers, config.has_moe() ? config.moe().num_experts() : 0});
-  for (Tensor t : {sums.lm_loss, sums.router, sums.expert_counts}) fill_zero(ctx.stream, t);
-  return sums;
+  totals = ctx.scratch.alloc("totals", DType::kF64, {2});
+  for (Tensor t : {step.lm_loss, step.router, step.expert_counts, totals}) fill_zero(ctx.stream, t);
 }
 
-}  // namespace
+Tensor evaluate_batch(StepContext& ctx, const Transformer& transformer, const ModelTensors& weights, const Batch& batch,
+                      EvaluationSums& sums, TransformerSaved& saved) {
+  const Tensor losses = ctx.scratch.alloc("losses", DType::kF64, {static_cast<int64_t>(batch.tokens.size())});
+  transformer.evaluate(ctx, weights, token_batch(batch), sums.step, saved, losses);
+  return losses;
+}
 
 EvaluationResult evaluate_set(Stream& s, const Mesh& mesh, const Transformer& transformer, const ModelTensors& weights,
                               const EvaluationData& data, const EvaluationOptions& options, ActivationMemory& memory) {
@@ -29,9 +32,8 @@ EvaluationResult evaluate_set(Stream& s, const Mesh& mesh, const Transformer& tr
   ctx.probe = options.probe;
   ctx.hooks = options.hooks;
   const ArenaScope scope(ctx.scratch);
-  StepSums sums = scratch_sums(ctx, transformer.config());
-  Tensor totals = ctx.scratch.alloc("totals", DType::kF64, {2});
-  fill_zero(s, totals);
+  EvaluationSums sums(ctx, transformer.config());
+  double* totals = sums.totals.as<double>();
   TransformerSaved saved;
   Batch batch;
   for (int64_t round = 0; round < rounds; ++round) {
@@ -40,13 +42,12 @@ EvaluationResult evaluate_set(Stream& s, const Mesh& mesh, const Transformer& tr
     data.read(first, count, batch);
     batch.pad_to_multiple(mesh.shape().tp);
     const ArenaScope round_scope(ctx.scratch);
-    Tensor losses = ctx.scratch.alloc("losses", DType::kF64, {static_cast<int64_t>(batch.tokens.size())});
-    transformer.evaluate(ctx, weights, token_batch(batch), sums, saved, losses);
-    for (int64_t i = 0; i < losses.count(); ++i) totals.as<double>()[0] += losses.as<double>()[i];
-    totals.as<double>()[1] += static_cast<double>(batch.target_count);
+    const Tensor losses = evaluate_batch(ctx, transformer, weights, batch, sums, saved);
+    for (int64_t i = 0; i < losses.count(); ++i) totals[0] += losses.as<double>()[i];
+    totals[1] += static_cast<double>(batch.target_count);
   }
-  dp.all_reduce(totals).wait();
-  return {totals.as<double>()[0], static_cast<int64_t>(totals.as<double>()[1])};
+  dp.all_reduce(sums.totals).wait();
+  return {totals[0], static_cast<int64_t>(totals[1])};
 }
 
 }  // namespace sluice

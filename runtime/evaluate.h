@@ -19,6 +19,17 @@ struct EvaluationOptions {
   StageHooks* hooks = nullptr;    ///< told where the model is; null: nobody
 };
 
+/// What an evaluation adds up, in scratch memory; zero at first.
+struct EvaluationSums {
+  EvaluationSums(StepContext& ctx, const ModelConfig& config);
+
+  StepSums step;
+  Tensor totals;  ///< [2] f64: nats and targets
+};
+/// The losses of a batch's targets, [tokens] f64 in scratch memory.
+Tensor evaluate_batch(StepContext& ctx, const Transformer& transformer, const ModelTensors& weights, const Batch& batch,
+                      EvaluationSums& sums, TransformerSaved& saved);
+
 /// Held-out loss of a set, shared by the ranks of mesh.dp(); each sums to the same value. Every rank of the mesh calls
 /// it.
 EvaluationResult evaluate_set(Stream& s, const Mesh& mesh, const Transformer& transformer, const ModelTensors& weights,

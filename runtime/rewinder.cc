@@ -15,13 +15,6 @@ namespace {
 
 bool rewinds(const SignalSpike& spike) { return spike.action == SignalPolicy::REWIND; }
 
-bool may_rewind(const StabilityConfig& config) {
-  const auto rewinds = [](const SignalPolicy& policy) { return policy.action() == SignalPolicy::REWIND; };
-  const std::vector<Indicator> indicators = all_indicators();
-  return rewinds(config.lm_loss()) || rewinds(config.grad_norm()) ||
-         std::any_of(indicators.begin(), indicators.end(), [&](Indicator i) { return rewinds(policy_of(config, i)); });
-}
-
 /// Why a run goes back: for the spikes whose policy is that, or for skipped updates.
 std::string in_words(const std::vector<SignalSpike>& spikes) {
   const bool skipped = std::none_of(spikes.begin(), spikes.end(), rewinds);
@@ -33,6 +26,13 @@ std::string in_words(const std::vector<SignalSpike>& spikes) {
 }
 
 }  // namespace
+
+bool may_rewind(const StabilityConfig& config) {
+  const auto rewinds = [](const SignalPolicy& policy) { return policy.action() == SignalPolicy::REWIND; };
+  const std::vector<Indicator> indicators = all_indicators();
+  return rewinds(config.lm_loss()) || rewinds(config.grad_norm()) ||
+         std::any_of(indicators.begin(), indicators.end(), [&](Indicator i) { return rewinds(policy_of(config, i)); });
+}
 
 Rewinder::Rewinder(const RewoundRun& run)
     : run_(run), config_(run.identity.config.stability()), plan_(run.identity.config.stability()) {

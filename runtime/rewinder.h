@@ -12,6 +12,9 @@
 
 namespace sluice {
 
+/// Whether some policy takes a run back.
+bool may_rewind(const StabilityConfig& config);
+
 /// The run that goes back. What it refers to must outlive whoever does that.
 struct RewoundRun {
   const std::string& run_dir;

@@ -44,27 +44,6 @@ std::vector<std::string> gather_texts(ProcessGroup& world, const std::string& te
   return texts;
 }
 
-/// What this rank alone writes.
-std::vector<OwnedElements> owned_elements(const SavedRun& run) {
-  std::vector<OwnedElements> owned;
-  const FlatLayout& layout = run.model.layout;
-  const std::vector<OwnedPart> parts = owned_parts(layout, run.mesh.shape(), run.mesh.world().rank());
-  for (size_t i = 0; i < parts.size(); ++i) {
-    const OwnedPart& part = parts[i];
-    const Bucket& bucket = layout.buckets()[i];
-    for (const ParameterRecord& r : run.model.records) {
-      if (r.stage != bucket.stage || r.replicas != bucket.replicas) continue;
-      const int64_t begin = std::max(part.flat_begin, r.flat_begin);
-      const int64_t count = std::min(part.flat_begin + part.count, r.flat_begin + r.count) - begin;
-      if (count <= 0) continue;
-      const auto of_part = [&](Tensor t) { return t.rows(begin - part.flat_begin, count); };
-      owned.push_back({&r, begin - r.flat_begin, begin - r.flat_begin + count, run.model.weights.rows(begin, count),
-                       of_part(run.optimizer.owned_m(i)), of_part(run.optimizer.owned_v(i))});
-    }
-  }
-  return owned;
-}
-
 /// A thread, or, where there can be no more, whoever waits for it.
 constexpr auto kThread = std::launch::async | std::launch::deferred;
 
@@ -79,11 +58,31 @@ bool ready(const std::future<T>& future) {
 
 }  // namespace
 
+std::vector<OwnedElements> owned_elements(const ModelState& model, const Optimizer& optimizer, const Mesh& mesh) {
+  std::vector<OwnedElements> owned;
+  const FlatLayout& layout = model.layout;
+  const std::vector<OwnedPart> parts = owned_parts(layout, mesh.shape(), mesh.world().rank());
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const OwnedPart& part = parts[i];
+    const Bucket& bucket = layout.buckets()[i];
+    for (const ParameterRecord& r : model.records) {
+      if (r.stage != bucket.stage || r.replicas != bucket.replicas) continue;
+      const int64_t begin = std::max(part.flat_begin, r.flat_begin);
+      const int64_t count = std::min(part.flat_begin + part.count, r.flat_begin + r.count) - begin;
+      if (count <= 0) continue;
+      const auto of_part = [&](Tensor t) { return t.rows(begin - part.flat_begin, count); };
+      owned.push_back({&r, begin - r.flat_begin, begin - r.flat_begin + count, model.weights.rows(begin, count),
+                       of_part(optimizer.owned_m(i)), of_part(optimizer.owned_v(i))});
+    }
+  }
+  return owned;
+}
+
 CheckpointSaver::CheckpointSaver(const SavedRun& run)
     : run_(run),
       world_(run.mesh.world()),
       staging_("staging", MemorySource::kPages, physical_memory_bytes()),
-      snapshot_(owned_elements(run), staging_) {}
+      snapshot_(owned_elements(run.model, run.optimizer, run.mesh), staging_) {}
 
 void CheckpointSaver::take_memory() {
   const int64_t every = run_.config.checkpoint().every();

@@ -41,6 +41,9 @@ struct SavedPosition {
   std::string unlogged{};
 };
 
+/// What this rank of the mesh alone writes.
+std::vector<OwnedElements> owned_elements(const ModelState& model, const Optimizer& optimizer, const Mesh& mesh);
+
 /// Writes the checkpoints of a run while it goes on, one at a time. Each rank copies what it owns and writes its shard
 /// from the copy on a thread of its own; when all shards are on disk, rank 0 writes the manifest, which makes the
 /// checkpoint exist, and removes older ones. One that cannot be written, or would hold values that are not finite, is

@@ -5,8 +5,8 @@
 
 namespace sluice {
 
-SnapshotRing::SnapshotRing(const Optimizer& optimizer, int64_t snapshots)
-    : memory_("snapshots", MemorySource::kPages, physical_memory_bytes()) {
+SnapshotRing::SnapshotRing(const Optimizer& optimizer, int64_t snapshots, MemorySource source)
+    : memory_("snapshots", source, physical_memory_bytes()) {
   for (const Optimizer::Own& own : optimizer.own()) own_.insert(own_.end(), {own.weights, own.m, own.v});
   for (const Tensor& t : own_) bytes_ += t.bytes();
   for (int64_t i = 0; i < snapshots; ++i) {

@@ -13,7 +13,7 @@ namespace sluice {
 class SnapshotRing {
  public:
   /// Reserves memory for `snapshots` copies. The optimizer's tensors must outlive the ring.
-  SnapshotRing(const Optimizer& optimizer, int64_t snapshots);
+  SnapshotRing(const Optimizer& optimizer, int64_t snapshots, MemorySource source = MemorySource::kPages);
 
   /// Copies all as it is after a position's step, which must be later than those kept.
   void take(Stream& s, const SavedPosition& position);
@@ -26,6 +26,7 @@ class SnapshotRing {
   std::vector<int64_t> steps() const;
   /// Of one copy.
   int64_t bytes() const { return bytes_; }
+  const Arena& memory() const { return memory_; }
 
  private:
   struct Snapshot {

@@ -26,12 +26,21 @@ class OpPlanner {
   virtual void choose(Tensor counts, int64_t choices) = 0;
 };
 
+/// Is told when an op begins and has ended.
+class OpObserver {
+ public:
+  virtual ~OpObserver() = default;
+  virtual void before(const OpCost& cost) = 0;
+  virtual void after(const OpCost& cost) = 0;
+};
+
 /// Where kernels run: an explicit argument of every op. On the CPU work is done when the call returns.
 struct Stream {
   Device device = Device::kCpu;
   Isa isa = Isa::kPortable;
-  ThreadPool* pool = nullptr;    ///< not owned; needed on the CPU
-  OpPlanner* planner = nullptr;  ///< not owned; null: ops run
+  ThreadPool* pool = nullptr;      ///< not owned; needed on the CPU
+  OpPlanner* planner = nullptr;    ///< not owned; null: ops run
+  OpObserver* observer = nullptr;  ///< of ops that run; not owned; null: nobody looks
 
   bool is_cuda() const { return device == Device::kCuda; }
   /// Whether the host can look at what an op is given.

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <ostream>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -163,6 +164,16 @@ inline Layout random_layout(uint64_t seed) {
   l.budget = pick(2.0, 2.0, 1.0, 0.3);
   l.tied = pick(0, 1) == 1, l.recompute = pick(0, 0, 1) == 1;
   return l;
+}
+
+/// The distinct ones of the first `seeds`.
+inline std::vector<Layout> random_layouts(uint64_t seeds) {
+  std::vector<Layout> all;
+  std::set<std::string> names;
+  for (uint64_t seed = 0; seed < seeds; ++seed) {
+    if (names.insert(layout_text(random_layout(seed))).second) all.push_back(random_layout(seed));
+  }
+  return all;
 }
 
 }  // namespace sluice
