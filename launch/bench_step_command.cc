@@ -14,7 +14,7 @@
 #include "parallel/traffic.h"
 #include "runtime/diagnostics.h"
 #include "runtime/non_finite.h"
-#include "runtime/plan/step_account.h"
+#include "runtime/plan/step_clock.h"
 #include "runtime/step.h"
 #include "runtime/validate.h"
 

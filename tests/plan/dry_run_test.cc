@@ -7,7 +7,7 @@
 #include "runtime/diagnostics.h"
 #include "runtime/evaluate.h"
 #include "runtime/non_finite.h"
-#include "runtime/plan/step_account.h"
+#include "runtime/plan/step_clock.h"
 #include "runtime/save.h"
 #include "runtime/snapshot_ring.h"
 #include "tests/runtime/training_fixture.h"
@@ -124,7 +124,12 @@ TEST(DryRun, MoreRowsThanAnEvenShareTakeMoreMemory) {
   EXPECT_EQ(2 * rows[0.5], rows[1.0]);
 }
 
-TEST(StepAccount, MicroStepsBeyondTheThirdAreAddedUp) {
+/// Of one op or call each.
+class ATick : public OpSpeed {
+  double seconds(const OpCost&) const override { return 1; }
+};
+
+TEST(StepPlan, MicroStepsBeyondTheThirdAreAddedUp) {
   const TrainConfig config = tiny_config({"training.global_batch_size=20"});
   class Counter : public PlanObserver {
    public:
@@ -136,11 +141,13 @@ TEST(StepAccount, MicroStepsBeyondTheThirdAreAddedUp) {
   DryRun dry(config, 0);
   ASSERT_EQ(dry.micro_steps(), 5);
   dry.step(5, all);
-  const StepAccount account = account_step(dry);
+  const Network network;
+  const StepPlan plan = plan_step(dry, ATick(), network, MeshShape{});
   double calls = 0;
-  for (const auto& [name, op] : account.ops) calls += op.calls;
+  for (const auto& [name, op] : plan.ops) calls += op.calls;
   EXPECT_EQ(calls, all.calls);
-  EXPECT_DOUBLE_EQ(account.flops(), all.flops);
+  EXPECT_EQ(plan.seconds, all.calls);
+  EXPECT_DOUBLE_EQ(plan.flops(), all.flops);
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 
 #include <gmock/gmock.h>
 
-#include "runtime/plan/step_account.h"
+#include "runtime/plan/step_clock.h"
 #include "tests/runtime/training_fixture.h"
 #include "tests/verify/layouts.h"
 
