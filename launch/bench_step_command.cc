@@ -6,7 +6,6 @@
 
 #include <fmt/format.h>
 
-#include "kernels/core/philox.h"
 #include "kernels/peak.h"
 #include "launch/commands.h"
 #include "launch/shared_config.h"
@@ -14,35 +13,13 @@
 #include "parallel/traffic.h"
 #include "runtime/diagnostics.h"
 #include "runtime/non_finite.h"
+#include "runtime/plan/plain_batch.h"
 #include "runtime/plan/step_clock.h"
 #include "runtime/step.h"
 #include "runtime/validate.h"
 
 namespace sluice {
 namespace {
-
-/// Random tokens, each with a target; each sequence is one document.
-Batch random_batch(const TrainConfig& config, int dp_rank) {
-  const int64_t length = config.training().sequence_length();
-  Batch batch;
-  batch.start(config.training().micro_batch_size(), length);
-  const Philox random(static_cast<uint64_t>(config.training().seed()), "bench");
-  const double vocab = static_cast<double>(config.model().vocab_size());
-  for (int64_t sequence = 0; sequence < batch.sequences; ++sequence) {
-    for (int64_t i = 0; i < length; ++i) {
-      const uint64_t place = static_cast<uint64_t>(sequence * (length + 1) + i);
-      const auto token = [&](uint64_t at) {
-        return static_cast<int32_t>(random.uniform(at, static_cast<uint64_t>(dp_rank)) * vocab);
-      };
-      batch.tokens.push_back(token(place));
-      batch.targets.push_back(token(place + 1));
-      batch.positions.push_back(static_cast<int32_t>(i));
-    }
-    batch.document_offsets.push_back(static_cast<int32_t>((sequence + 1) * length));
-  }
-  batch.target_count = batch.sequences * length;
-  return batch;
-}
 
 double mean(const std::vector<double>& values) {
   return values.empty() ? 0 : std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
@@ -138,7 +115,7 @@ void run_bench_step(const BenchStepOptions& options, Session& session) {
   const Transformer transformer(config.model(), training, dtype, training.sequence_length(), model.state);
   TrainStep step(config, transformer, model, mesh, s);
 
-  const Batch batch = random_batch(config, mesh.place().dp);
+  const Batch batch = plain_batch(config, 1, static_cast<uint64_t>(mesh.place().dp));
   LossScale scale;
   scale.step_targets = training.global_batch_size() * training.sequence_length();
   scale.micro_step_tokens = training.micro_batch_size() * mesh.shape().dp * training.sequence_length();

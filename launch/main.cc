@@ -14,6 +14,7 @@
 #include "launch/commands.h"
 #include "launch/convert_command.h"
 #include "launch/data_command.h"
+#include "launch/plan_command.h"
 #include "launch/spikes_command.h"
 #include "parallel/agree.h"
 #include "parallel/fatal.h"
@@ -299,6 +300,17 @@ void add_checkpoint(CLI::App& app, Command& chosen) {
   add_checkpoint_import(checkpoint, chosen);
 }
 
+void add_plan(CLI::App& app, Command& chosen) {
+  CLI::App& command = *app.add_subcommand("plan", "what a run takes of each rank: memory, bytes sent, time of a step");
+  auto options = std::make_shared<PlanOptions>();
+  add_config_options(command, options->config);
+  command.add_option("--world", options->world, "ranks")->required()->check(from<int>(1));
+  command.add_option("--device", options->device, "cpu: this machine; h100, h200, b200")->capture_default_str();
+  command.add_flag("--json", options->json, "one JSON object on standard output");
+  command.footer("Example: sluice plan --config configs/paper/moe_15a2b.textproto --world 64 --device h100");
+  command.callback([&chosen, options] { chosen = [options] { return on_first_rank([&] { run_plan(*options); }); }; });
+}
+
 void add_spikes(CLI::App& app, Command& chosen) {
   CLI::App& command = *app.add_subcommand("spikes", "the spikes of a logged loss, by the detector of training");
   auto options = std::make_shared<SpikesOptions>();
@@ -342,6 +354,7 @@ int run(int argc, char** argv) {
   add_verify(app, chosen);
   add_data(app, chosen);
   add_checkpoint(app, chosen);
+  add_plan(app, chosen);
   add_spikes(app, chosen);
   add_bench(app, chosen);
   try {

@@ -1,6 +1,7 @@
 #include "runtime/validate.h"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <string>
 
@@ -255,7 +256,6 @@ void check_stability(ConfigReport& report, const StabilityConfig& s) {
 }
 
 void check_data(ConfigReport& report, const DataConfig& d) {
-  report.check(d.train_size() > 0, "data.train is missing: at least one set {prefix: ...}");
   for (int i = 0; i < d.train_size(); ++i) {
     report.check(!d.train(i).prefix().empty(), "data.train[", i, "].prefix is missing");
     report.check(d.train(i).weight() > 0, "data.train[", i, "].weight=", d.train(i).weight(), " must be positive");
@@ -327,7 +327,7 @@ void validate_model(const ModelConfig& model) {
   report.finish();
 }
 
-void validate_training(TrainConfig& config, int world_size, int cores_per_rank) {
+void validate_plan(TrainConfig& config, int world_size, int cores_per_rank) {
   if (!config.cpu().has_threads()) config.mutable_cpu()->set_threads(cores_per_rank);
   ConfigReport report;
   check_model(report, config.model());
@@ -348,14 +348,23 @@ void validate_training(TrainConfig& config, int world_size, int cores_per_rank) 
   check_evaluation(report, config);
   report.check(!config.has_initial_checkpoint() || !config.initial_checkpoint().path().empty(),
                "initial_checkpoint.path is missing");
-  report.check(config.device() == TrainConfig::CPU, "device=CUDA: this build has no CUDA backend; use CPU");
-  report.check(config.precision() != TrainConfig::BF16, "precision=BF16 needs device: CUDA; use F32");
+  const double imbalance = config.plan().imbalance();
+  report.check(std::isfinite(imbalance) && imbalance > 0, "plan.imbalance=", imbalance, " must be a positive number");
   report.finish();
   OptimizerConfig& optimizer = *config.mutable_optimizer();
   if (!optimizer.has_decay_steps()) {
     optimizer.set_decay_steps(
         std::min(config.training().steps() / 5, config.training().steps() - optimizer.warmup_steps()));
   }
+}
+
+void validate_training(TrainConfig& config, int world_size, int cores_per_rank) {
+  ConfigReport report;
+  report.collect([&] { validate_plan(config, world_size, cores_per_rank); });
+  report.check(config.data().train_size() > 0, "data.train is missing: at least one set {prefix: ...}");
+  report.check(config.device() == TrainConfig::CPU, "device=CUDA: this build has no CUDA backend; use CPU");
+  report.check(config.precision() != TrainConfig::BF16, "precision=BF16 needs device: CUDA; use F32");
+  report.finish();
 }
 
 }  // namespace sluice

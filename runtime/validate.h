@@ -16,6 +16,8 @@ bool tokens_fit(const ModelConfig& model, int64_t sequences, int64_t length);
 /// default that depends on other fields (mesh.dp, optimizer.decay_steps) or on the machine (cpu.threads:
 /// cores_per_rank).
 void validate_training(TrainConfig& config, int world_size, int cores_per_rank = 1);
+/// The same of a configuration that is planned and not run, for any device, and without data.
+void validate_plan(TrainConfig& config, int world_size, int cores_per_rank = 1);
 
 /// Checks windows and thresholds. Throws Error with every problem.
 void validate_stability(const StabilityConfig& stability);

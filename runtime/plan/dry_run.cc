@@ -7,6 +7,7 @@
 #include "runtime/diagnostics.h"
 #include "runtime/evaluate.h"
 #include "runtime/non_finite.h"
+#include "runtime/plan/plain_batch.h"
 #include "runtime/rewinder.h"
 #include "runtime/save.h"
 #include "runtime/snapshot_ring.h"
@@ -14,22 +15,6 @@
 
 namespace sluice {
 namespace {
-
-/// Sequences of one document each.
-Batch plain_batch(const TrainingConfig& config, int64_t multiple) {
-  const int64_t length = config.sequence_length();
-  Batch batch;
-  batch.start(config.micro_batch_size(), length);
-  for (int64_t sequence = 0; sequence < batch.sequences; ++sequence) {
-    for (int64_t i = 0; i < length; ++i) batch.positions.push_back(static_cast<int32_t>(i));
-    batch.document_offsets.push_back(static_cast<int32_t>((sequence + 1) * length));
-  }
-  batch.tokens.resize(batch.positions.size());
-  batch.targets.resize(batch.positions.size());
-  batch.target_count = batch.sequences * length;
-  batch.pad_to_multiple(multiple);
-  return batch;
-}
 
 /// Tells an observer of ops, and routes: experts of this rank are chosen `imbalance` times as often as an even share,
 /// the others alike.
@@ -80,7 +65,7 @@ class DryRun::Rank {
         transformer_(config.model(), config.training(), compute_dtype(config.precision()),
                      config.training().sequence_length(), model_.state),
         step_(config, transformer_, model_, mesh_, stream_),
-        batch_(plain_batch(config.training(), mesh_.shape().tp)),
+        batch_(plain_batch(config, mesh_.shape().tp)),
         diagnostics_(config.model(), mesh_, DiagnosticsProbe::Detail::kCheap),
         finder_(mesh_, model_, step_),
         staging_("checkpoint copy", MemorySource::kNone, physical_memory_bytes()) {

@@ -16,6 +16,14 @@ class PlanObserver : public GroupObserver {
   virtual void op(const OpCost& cost) = 0;
 };
 
+/// Of a step that is run for its memory alone.
+class Unobserved : public PlanObserver {
+ public:
+  void op(const OpCost&) override {}
+  void before(const GroupCall&) override {}
+  void after(const GroupCall&) override {}
+};
+
 /// Memory of a rank by its use: an arena, and what was in it at its peak.
 struct PlannedArena {
   std::string name;

@@ -85,11 +85,16 @@ void StepClock::after(const GroupCall& call) {
   if (call.group.size() == 1) return;
   double& free_at = free_at_[call.group.name()];
   const double takes = duration(call);
-  free_at = std::max(plan_.seconds, free_at) + takes;
-  ends_[{&call.group, call.number}] = free_at;
   StepPlan::Calls& calls = plan_.calls[{call.group.name(), call.operation}];
   calls.bytes_sent += call.bytes_sent;
   calls.seconds += takes;
+  if (network_.takes_core) {
+    calls.exposed += takes;
+    plan_.seconds += takes;
+    return;
+  }
+  free_at = std::max(plan_.seconds, free_at) + takes;
+  ends_[{&call.group, call.number}] = free_at;
 }
 
 void StepClock::before_wait(const GroupCall& call) {

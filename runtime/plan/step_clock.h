@@ -14,6 +14,7 @@ namespace sluice {
 struct Network {
   int64_t ranks_a_node = 1;
   Link within_node, between_nodes;
+  bool takes_core = false;  ///< what a call moves is moved by the rank that computes, not beside it
 };
 
 /// What a rank does in a step, and how long that takes.

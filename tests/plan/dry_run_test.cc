@@ -18,12 +18,6 @@ namespace {
 
 using Bytes = std::map<std::string, int64_t>;
 
-class Nobody : public PlanObserver {
-  void op(const OpCost&) override {}
-  void before(const GroupCall&) override {}
-  void after(const GroupCall&) override {}
-};
-
 void add(const std::string& prefix, const Arena& arena, Bytes& bytes) {
   if (arena.high_water_bytes() > 0) bytes[prefix + arena.name()] = arena.high_water_bytes();
 }
@@ -73,7 +67,7 @@ Bytes measured(const TrainConfig& config, ProcessGroup& world) {
 
 Bytes planned(const TrainConfig& config, int rank) {
   DryRun dry(config, rank);
-  Nobody nobody;
+  Unobserved nobody;
   dry.step(std::min<int64_t>(2, dry.micro_steps()), nobody);
   dry.evaluate(nobody);
   Bytes bytes;
@@ -105,7 +99,7 @@ INSTANTIATE_TEST_SUITE_P(Random, DryRunOf, testing::ValuesIn(random_layouts(60))
 
 TEST(DryRun, MoreRowsThanAnEvenShareTakeMoreMemory) {
   const TrainConfig config = tiny_config({"mesh.ep=2", "model.moe.num_experts=6", "training.global_batch_size=8"}, 2);
-  Nobody nobody;
+  Unobserved nobody;
   std::map<double, int64_t> rows;
   for (const double imbalance : {0.5, 1.0, 1.5, 9.0}) {
     DryRun dry(config, 0, imbalance);
