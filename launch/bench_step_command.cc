@@ -176,7 +176,7 @@ void run_bench_step(const BenchStepOptions& options, Session& session) {
              : options.json    ? "null"
                                : "-",
              watched_share);
-  if (!options.json) print_traffic(meter, planned_traffic(config), options.steps);
+  if (!options.json) print_traffic(meter, planned_traffic(config, 0, false), options.steps);
 }
 
 }  // namespace sluice

@@ -10,6 +10,7 @@
 #include "runtime/config.h"
 #include "runtime/model_state.h"
 #include "runtime/plan/calibrate.h"
+#include "runtime/plan/fit.h"
 #include "runtime/plan/plan.h"
 #include "runtime/validate.h"
 
@@ -32,11 +33,12 @@ class Target {
       network.ranks_a_node = world;
       network.takes_core = true;
       for (Link* link : {&network.within_node, &network.between_nodes}) {
-        link->set_bytes_per_s(calibration_->copied_bytes_per_s);
+        // A byte is read from its sender's memory, and added or written.
+        link->set_bytes_per_s(calibration_->copied_bytes_per_s / 2);
         link->set_latency_s(2e-6);
       }
-      target_.emplace(PlanTarget{calibration_->speed, network,
-                                 static_cast<double>(physical_memory_bytes()) / std::max(1, world), 0, true});
+      target_.emplace(
+          PlanTarget{calibration_->speed, network, static_cast<double>(node_memory_bytes()) / world, 0, true});
       return;
     }
     machine_ = find_machine(device);

@@ -37,9 +37,11 @@ Session::Session() {
 
 Session::~Session() = default;
 
+int Session::ranks_on_node() const { return std::max(1, ranks_on_this_node()); }
+
 int Session::cores_per_rank() const {
   const int node_cores = static_cast<int>(std::thread::hardware_concurrency());
-  return std::max(1, std::min(usable_cores(), node_cores / std::max(1, ranks_on_this_node())));
+  return std::max(1, std::min(usable_cores(), node_cores / ranks_on_node()));
 }
 
 Compute::Compute(const CpuConfig& config) : pool_(static_cast<int>(config.threads())) {

@@ -18,6 +18,8 @@ class Session {
   Session();
   ~Session();
   ProcessGroup& world() { return *world_; }
+  /// Of this job.
+  int ranks_on_node() const;
   /// Cores that this rank need not share with others of its node; at least 1.
   int cores_per_rank() const;
 

@@ -1,6 +1,7 @@
 #include <cctype>
 #include <ctime>
 #include <filesystem>
+#include <sys/resource.h>
 
 #include <fmt/format.h>
 
@@ -8,6 +9,7 @@
 #include "launch/shared_config.h"
 #include "models/count.h"
 #include "parallel/agree.h"
+#include "runtime/plan/fit.h"
 #include "runtime/replay.h"
 #include "runtime/signals.h"
 #include "runtime/train.h"
@@ -38,6 +40,15 @@ void print_model(const ModelConfig& model) {
              model.has_moe() ? "experts" : "feed-forward layers", width);
 }
 
+/// The largest resident set of a rank so far. Every rank calls it.
+void print_peak_memory(ProcessGroup& world) {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  int64_t kib = usage.ru_maxrss;
+  world.all_reduce({&kib, DType::kI64, Device::kCpu, {1}}, ReduceOp::kMax).wait();
+  if (world.rank() == 0) fmt::print(stderr, "peak memory of a rank: {:.1f} MiB\n", static_cast<double>(kib) / 1024);
+}
+
 }  // namespace
 
 void run_train(const TrainOptions& options, Session& session, PhaseTimer& startup) {
@@ -47,6 +58,10 @@ void run_train(const TrainOptions& options, Session& session, PhaseTimer& startu
   const std::string run_dir =
       broadcast_string(world, options.run_dir.empty() ? default_run_dir(options.config.file) : options.run_dir);
   if (world.rank() == 0) print_model(config.model());
+  agree(world, [&] {
+    const std::string problem = why_it_does_not_fit(config, world.rank(), session.ranks_on_node(), node_memory_bytes());
+    ENSURE(problem.empty(), problem);
+  });
   startup.mark("config");
   Compute compute(config.cpu());
   startup.mark("self-check");
@@ -57,6 +72,7 @@ void run_train(const TrainOptions& options, Session& session, PhaseTimer& startu
   }
   StoppedBySignals hooks;
   train(config, run_dir, world, compute.stream(), startup, &hooks);
+  print_peak_memory(world);
 }
 
 }  // namespace sluice

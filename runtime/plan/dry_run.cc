@@ -69,9 +69,7 @@ class DryRun::Rank {
         diagnostics_(config.model(), mesh_, DiagnosticsProbe::Detail::kCheap),
         finder_(mesh_, model_, step_),
         staging_("checkpoint copy", MemorySource::kNone, physical_memory_bytes()) {
-    step_.set_probe(&diagnostics_, 1);
     step_.set_watch(&finder_);
-    step_.measure_updates(true);
     const int64_t every = config.checkpoint().every();
     if (every > 0 && every < config.training().steps()) {
       ShardSnapshot(owned_elements(model_, step_.optimizer(), mesh_), staging_);
@@ -85,17 +83,19 @@ class DryRun::Rank {
     return config_.training().global_batch_size() / (config_.training().micro_batch_size() * mesh_.shape().dp);
   }
 
-  void step(int64_t micro_steps, PlanObserver& observer) {
+  void step(int64_t micro_steps, PlanObserver& observer, bool logged) {
     LossScale scale;
     scale.micro_steps = micro_steps;
     scale.micro_step_tokens = batch_.target_count * mesh_.shape().dp;
     scale.step_targets = scale.micro_step_tokens * micro_steps;
+    step_.set_probe(logged ? &diagnostics_ : nullptr, 1);
+    step_.measure_updates(logged);
     observe(&observer);
     finder_.begin_step(stream_);
     step_.run(stream_, 1, config_.optimizer().lr(), scale, [this]() -> const Batch& { return batch_; });
     step_.wait_for_weights();
     observe(nullptr);
-    diagnostics_.finish();
+    if (logged) diagnostics_.finish();
   }
 
   void evaluate(PlanObserver& observer) {
@@ -155,7 +155,9 @@ DryRun::DryRun(const TrainConfig& config, int rank, double imbalance)
     : rank_(std::make_unique<Rank>(config, rank, imbalance)) {}
 DryRun::~DryRun() = default;
 
-void DryRun::step(int64_t micro_steps, PlanObserver& observer) { rank_->step(micro_steps, observer); }
+void DryRun::step(int64_t micro_steps, PlanObserver& observer, bool logged) {
+  rank_->step(micro_steps, observer, logged);
+}
 void DryRun::evaluate(PlanObserver& observer) { rank_->evaluate(observer); }
 int64_t DryRun::micro_steps() const { return rank_->micro_steps(); }
 std::vector<PlannedArena> DryRun::memory() const { return rank_->memory(); }

@@ -40,8 +40,8 @@ class DryRun {
   DryRun(const TrainConfig& config, int rank, double imbalance = 1);
   ~DryRun();
 
-  /// A step of so many micro-steps, the first of which is looked at as in steps that are logged.
-  void step(int64_t micro_steps, PlanObserver& observer);
+  /// A step of so many micro-steps. `logged`: it is looked at as the steps of a run are that it logs.
+  void step(int64_t micro_steps, PlanObserver& observer, bool logged = true);
   /// The forward pass of evaluation over the windows that are computed at a time.
   void evaluate(PlanObserver& observer);
   /// Of a step's micro-steps.

@@ -106,10 +106,10 @@ void StepClock::before_wait(const GroupCall& call) {
   plan_.calls[{call.group.name(), call.operation}].exposed += waits;
 }
 
-StepPlan plan_step(DryRun& rank, const OpSpeed& speed, const Network& network, const MeshShape& shape) {
+StepPlan plan_step(DryRun& rank, const OpSpeed& speed, const Network& network, const MeshShape& shape, bool logged) {
   const auto plan_of = [&](int64_t micro_steps) {
     StepClock clock(speed, network, shape);
-    rank.step(micro_steps, clock);
+    rank.step(micro_steps, clock, logged);
     return clock.plan();
   };
   const int64_t micro_steps = rank.micro_steps();
@@ -120,12 +120,13 @@ StepPlan plan_step(DryRun& rank, const OpSpeed& speed, const Network& network, c
   return all;
 }
 
-std::map<std::pair<std::string, std::string>, int64_t> planned_traffic(const TrainConfig& config, int rank) {
+std::map<std::pair<std::string, std::string>, int64_t> planned_traffic(const TrainConfig& config, int rank,
+                                                                       bool logged) {
   DryRun dry(config, rank);
   Network network;
   for (Link* link : {&network.within_node, &network.between_nodes}) link->set_bytes_per_s(1);
   std::map<std::pair<std::string, std::string>, int64_t> sent;
-  for (const auto& [operation, calls] : plan_step(dry, NoTime(), network, mesh_shape(config)).calls) {
+  for (const auto& [operation, calls] : plan_step(dry, NoTime(), network, mesh_shape(config), logged).calls) {
     if (calls.bytes_sent > 0) sent[operation] = calls.bytes_sent;
   }
   return sent;

@@ -63,10 +63,12 @@ class StepClock : public PlanObserver {
 };
 
 /// A step with all its micro-steps, three of which are run at most: those after the second are alike.
-StepPlan plan_step(DryRun& rank, const OpSpeed& speed, const Network& network, const MeshShape& shape);
+StepPlan plan_step(DryRun& rank, const OpSpeed& speed, const Network& network, const MeshShape& shape,
+                   bool logged = true);
 
 /// Bytes that a rank of a validated configuration sends in a step, by (group, operation). Exact, but for all_to_all,
 /// which depends on the routing: there experts get equal shares.
-std::map<std::pair<std::string, std::string>, int64_t> planned_traffic(const TrainConfig& config, int rank = 0);
+std::map<std::pair<std::string, std::string>, int64_t> planned_traffic(const TrainConfig& config, int rank = 0,
+                                                                       bool logged = true);
 
 }  // namespace sluice

@@ -13,11 +13,11 @@ namespace {
 
 using Sent = std::map<std::pair<std::string, std::string>, int64_t>;
 
-/// What a rank sends in its second step, which is looked at like one that is logged.
-Sent measured(const TrainConfig& config, ProcessGroup& world) {
+/// What a rank sends in its second step, whose updates are measured as in those that are logged.
+Sent measured(const TrainConfig& config, ProcessGroup& world, bool logged) {
   TinyRun run(config, world);
   run.run(1);
-  run.step().measure_updates(true);
+  run.step().measure_updates(logged);
   TrafficMeter meter;
   run.mesh().observe(&meter);
   run.run(2);
@@ -40,7 +40,10 @@ TEST_P(TrafficPlanOf, AThreadGroupSendsWhatThePlanSaysByteForByte) {
     more.insert(more.end(), {"optimizer.qk_clip=0.05", "model.qk_norm=false"});
   const TrainConfig config = layout_config(GetParam(), more);
   run_ranks(GetParam().world(), [&](ProcessGroup& world) {
-    EXPECT_EQ(measured(config, world), planned_traffic(config, world.rank())) << "rank " << world.rank();
+    for (const bool logged : {false, true}) {
+      EXPECT_EQ(measured(config, world, logged), planned_traffic(config, world.rank(), logged))
+          << "rank " << world.rank();
+    }
   });
 }
 
