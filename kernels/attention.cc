@@ -11,7 +11,7 @@ namespace {
 
 void check_heads(const AttentionInput& in) {
   const Tensor &q = in.q, &k = in.k;
-  INVARIANT(q.dtype == DType::kF32 || q.dtype == DType::kF64, "q: expected f32 or f64, got ", dtype_name(q.dtype));
+  INVARIANT(is_float(q.dtype), "q: expected f32, f64 or bf16, got ", dtype_name(q.dtype));
   INVARIANT(q.shape.rank() == 3, "q: expected [query_tokens, query_heads, head_dim], got ", to_string(q.shape));
   INVARIANT(k.shape.rank() == 3, "k: expected [key_tokens, kv_heads, head_dim], got ", to_string(k.shape));
   expect("k", k, q.dtype, {k.dim(0), k.dim(1), q.dim(2)});
@@ -63,7 +63,7 @@ void check(const AttentionInput& in, Tensor out, Tensor lse) {
   check_queries_and_keys(in);
   expect("v", in.v, in.q.dtype, in.k.shape);
   expect("out", out, in.q.dtype, in.q.shape);
-  expect("lse", lse, in.q.dtype, {in.q.dim(0), in.q.dim(1)});
+  expect("lse", lse, exact_dtype(in.q.dtype), {in.q.dim(0), in.q.dim(1)});
 }
 
 }  // namespace
@@ -75,7 +75,7 @@ void check_queries_and_keys(const AttentionInput& in) {
 
 void attention_forward(Stream& s, const AttentionInput& in, Tensor out, Tensor lse, Tensor largest) {
   check(in, out, lse);
-  if (largest) expect("largest", largest, in.q.dtype, lse.shape);
+  if (largest) expect("largest", largest, exact_dtype(in.q.dtype), lse.shape);
   SLUICE_DISPATCH_WITH_COST(cost_of("attention_forward", in, 2, bytes_of_tensors(in.q, in.k, in.v, out, lse)),
                             attention_forward, s, in, out, lse, largest);
 }
@@ -84,7 +84,7 @@ void attention_backward(Stream& s, const AttentionInput& in, Tensor out, Tensor 
                         Tensor dq, Tensor dk, Tensor dv) {
   check(in, out, lse);
   expect("dout", dout, in.q.dtype, in.q.shape);
-  expect("delta", delta, in.q.dtype, lse.shape);
+  expect("delta", delta, exact_dtype(in.q.dtype), lse.shape);
   expect("dq", dq, in.q.dtype, in.q.shape);
   expect("dk", dk, in.q.dtype, in.k.shape);
   expect("dv", dv, in.q.dtype, in.k.shape);

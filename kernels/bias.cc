@@ -15,7 +15,7 @@ void bias_forward(Stream& s, Tensor bias, Tensor y, bool accumulate) {
 
 void bias_backward(Stream& s, Tensor dy, Tensor dbias) {
   expect("dy", dy, dy.dtype, {dy.dim(0), dy.dim(1)});
-  expect("dbias", dbias, dy.dtype, {dy.dim(1)});
+  expect("dbias", dbias, exact_dtype(dy.dtype), {dy.dim(1)});
   SLUICE_DISPATCH(bias_backward, s, dy, dbias);
 }
 

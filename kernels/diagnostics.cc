@@ -18,14 +18,14 @@ void first_key_attention(Stream& s, const AttentionInput& in, Tensor lse, int64_
                          int64_t sink_span, Tensor sums) {
   INVARIANT(every >= 1, "every=", every, ": must be at least 1");
   check_queries_and_keys(in);
-  expect("lse", lse, in.q.dtype, {in.q.dim(0), in.q.dim(1)});
+  expect("lse", lse, exact_dtype(in.q.dtype), {in.q.dim(0), in.q.dim(1)});
   expect("sums", sums, DType::kF64, {in.q.dim(1), kFirstKeySums});
   SLUICE_DISPATCH(first_key_attention, s, in, lse, every, skip, sink_span, sums);
 }
 
 void attention_map(Stream& s, const AttentionInput& in, Tensor lse, Tensor map, Tensor rows) {
   check_queries_and_keys(in);
-  expect("lse", lse, in.q.dtype, {in.q.dim(0), in.q.dim(1)});
+  expect("lse", lse, exact_dtype(in.q.dtype), {in.q.dim(0), in.q.dim(1)});
   expect("map", map, DType::kF64, {map.dim(0), map.dim(0)});
   expect("rows", rows, DType::kF64, {map.dim(0)});
   INVARIANT(in.query_offsets.data == in.key_offsets.data, "offsets: queries and keys must be of the same tokens");

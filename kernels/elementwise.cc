@@ -41,9 +41,8 @@ void clip_backward(Stream& s, Tensor dout, Tensor x, double limit, Tensor dx) {
 
 void cast(Stream& s, Tensor x, Tensor out) {
   expect("out", out, out.dtype, x.shape);
-  INVARIANT(x.dtype == DType::kF32 || x.dtype == DType::kF64, "x: expected f32 or f64, got ", dtype_name(x.dtype));
-  INVARIANT(out.dtype == DType::kF32 || out.dtype == DType::kF64 || out.dtype == DType::kBF16,
-            "out: expected f32, f64 or bf16, got ", dtype_name(out.dtype));
+  INVARIANT(is_float(x.dtype) && is_float(out.dtype), "expected f32, f64 or bf16, got x ", dtype_name(x.dtype),
+            ", out ", dtype_name(out.dtype));
   SLUICE_DISPATCH(cast, s, x, out);
 }
 

@@ -10,9 +10,9 @@ SLUICE_BACKENDS(void grouped_linear_forward(Stream& s, Tensor x, Tensor w, Tenso
 namespace sluice {
 namespace {
 
-void check(Tensor in, Tensor w, Tensor offsets, Tensor out) {
+void check(Tensor in, Tensor w, Tensor offsets, Tensor out, DType w_dtype) {
   const int64_t experts = w.dim(0);
-  expect("w", w, in.dtype, {experts, out.dim(1), in.dim(1)});
+  expect("w", w, w_dtype, {experts, out.dim(1), in.dim(1)});
   expect("out", out, in.dtype, {in.dim(0), out.dim(1)});
   expect("offsets", offsets, DType::kI64, {experts + 1});
   const int64_t* first = offsets.as<int64_t>();
@@ -31,17 +31,17 @@ OpCost cost_of(Tensor in, Tensor w, Tensor out) {
 }  // namespace
 
 void grouped_linear_forward(Stream& s, Tensor x, Tensor w, Tensor offsets, Tensor y) {
-  check(x, w, offsets, y);
+  check(x, w, offsets, y, x.dtype);
   SLUICE_DISPATCH_WITH_COST(cost_of(x, w, y), grouped_linear_forward, s, x, w, offsets, y);
 }
 
 void grouped_linear_backward_input(Stream& s, Tensor dy, Tensor w, Tensor offsets, Tensor dx) {
-  check(dx, w, offsets, dy);
+  check(dx, w, offsets, dy, dx.dtype);
   SLUICE_DISPATCH_WITH_COST(cost_of(dx, w, dy), grouped_linear_backward_input, s, dy, w, offsets, dx);
 }
 
 void grouped_linear_backward_weight(Stream& s, Tensor dy, Tensor x, Tensor offsets, Tensor dw, bool accumulate) {
-  check(x, dw, offsets, dy);
+  check(x, dw, offsets, dy, exact_dtype(x.dtype));
   SLUICE_DISPATCH_WITH_COST(cost_of(x, dw, dy), grouped_linear_backward_weight, s, dy, x, offsets, dw, accumulate);
 }
 

@@ -10,12 +10,12 @@ namespace sluice {
 namespace {
 
 void check(Tensor x, Tensor w, Tensor rstd) {
-  INVARIANT(x.dtype == DType::kF32 || x.dtype == DType::kF64, "x: expected f32 or f64, got ", dtype_name(x.dtype));
+  INVARIANT(is_float(x.dtype), "x: expected f32, f64 or bf16, got ", dtype_name(x.dtype));
   INVARIANT(x.shape.rank() == 2, "x: expected [rows, width], got ", to_string(x.shape));
   // The backward keeps two rows of sums in a worker's workspace.
   INVARIANT(x.dim(1) <= kMaxNormWidth, "x: width ", x.dim(1), " is above ", kMaxNormWidth);
   expect("w", w, x.dtype, {x.dim(1)});
-  expect("rstd", rstd, x.dtype, {x.dim(0)});
+  expect("rstd", rstd, exact_dtype(x.dtype), {x.dim(0)});
 }
 
 }  // namespace
@@ -31,7 +31,7 @@ void rms_norm_backward(Stream& s, Tensor dy, Tensor x, Tensor w, Tensor rstd, Te
   check(x, w, rstd);
   expect("dy", dy, x.dtype, x.shape);
   expect("dx", dx, x.dtype, x.shape);
-  expect("dw", dw, x.dtype, w.shape);
+  expect("dw", dw, exact_dtype(x.dtype), w.shape);
   INVARIANT(!accumulate_dx || dx.data != dy.data || dx.count() == 0, "dx: aliases dy and would be added to");
   SLUICE_DISPATCH(rms_norm_backward, s, dy, x, w, rstd, dx, dw, accumulate_dx);
 }

@@ -22,7 +22,9 @@ void check_tables(Tensor cosine, Tensor sine) {
 void check(Tensor x, Tensor positions, Tensor cosine, Tensor sine, Tensor y) {
   check_tables(cosine, sine);
   INVARIANT(x.shape.rank() == 3, "x: expected [tokens, heads, head_dim], got ", to_string(x.shape));
-  expect("x", x, cosine.dtype, {x.dim(0), x.dim(1), 2 * cosine.dim(1)});
+  expect("x", x, x.dtype, {x.dim(0), x.dim(1), 2 * cosine.dim(1)});
+  INVARIANT(exact_dtype(x.dtype) == cosine.dtype, "x: ", dtype_name(x.dtype), " with tables of ",
+            dtype_name(cosine.dtype));
   expect("y", y, x.dtype, x.shape);
   expect("positions", positions, DType::kI32, {x.dim(0)});
   for (int64_t t = 0; t < x.dim(0); ++t) {

@@ -41,12 +41,14 @@ void update_selection_bias(Stream& s, Tensor counts, double rate, Tensor bias) {
 void router_backward(Stream& s, const RouterGradient& in, Tensor dlogits) {
   const int64_t tokens = in.probs.dim(0), experts = in.probs.dim(1), top_k = in.indices.dim(1);
   const DType dtype = in.probs.dtype;
+  INVARIANT(exact_dtype(dlogits.dtype) == dtype, "dlogits: ", dtype_name(dlogits.dtype),
+            ", probs: ", dtype_name(dtype));
   expect("dweights", in.dweights, dtype, {tokens, top_k});
   expect("lse", in.lse, dtype, {tokens});
   expect("indices", in.indices, DType::kI32, {tokens, top_k});
   expect("weights", in.weights, dtype, {tokens, top_k});
   expect("balance_gradient", in.balance_gradient, dtype, {experts});
-  expect("dlogits", dlogits, dtype, {tokens, experts});
+  expect("dlogits", dlogits, dlogits.dtype, {tokens, experts});
   check_experts(experts);
   SLUICE_DISPATCH(router_backward, s, in, dlogits);
 }

@@ -70,7 +70,9 @@ nlohmann::ordered_json layout_json(const RunPlan& plan) {
 
 void print_json(const TrainConfig& config, const PlanOptions& options, const PlanTarget& target, const RunPlan& plan,
                 const std::vector<RunPlan>& layouts) {
-  nlohmann::ordered_json out = {{"world", options.world}, {"device", options.device}};
+  nlohmann::ordered_json out = {{"world", options.world},
+                                {"device", options.device},
+                                {"precision", TrainConfig::Precision_Name(config.precision())}};
   out.update(layout_json(plan));
   out["parameters_total"] = plan.parameters.total;
   out["parameters_active"] = plan.parameters.active;
@@ -159,6 +161,10 @@ void print_layouts(const std::vector<RunPlan>& layouts, const RunPlan& plan) {
 void run_plan(const PlanOptions& options) {
   TrainConfig config = load_config(options.config.file, options.config.overrides);
   const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  // What a GPU is for; nothing is lost, since masters are exact.
+  if (options.device != "cpu" && !config.has_precision()) config.set_precision(TrainConfig::BF16);
+  ENSURE(options.device != "cpu" || config.precision() != TrainConfig::BF16,
+         "precision=BF16 is computed by GPUs only: plan it for --device h100, h200 or b200");
   validate_plan(config, options.world, std::max(1, cores / options.world));
   const Target target(options.device, config, options.world);
   const RunPlan plan = plan_run(config, target.get());
@@ -167,9 +173,9 @@ void run_plan(const PlanOptions& options) {
   fmt::print("{} parameters, {} of them for a token; {:.4g} FLOPs a token; {} tokens a step\n", plan.parameters.total,
              plan.parameters.active, plan.flops_per_token,
              config.training().global_batch_size() * config.training().sequence_length());
-  fmt::print("{} ranks on {}: dp {} x tp {}, experts edp {} x ep {} x etp {}; {:.1f} tokens/s", options.world,
-             options.device, plan.mesh.dp, plan.mesh.tp, plan.mesh.edp(), plan.mesh.ep, plan.mesh.etp,
-             plan.tokens_per_s);
+  fmt::print("{} ranks on {} in {}: dp {} x tp {}, experts edp {} x ep {} x etp {}; {:.1f} tokens/s", options.world,
+             options.device, TrainConfig::Precision_Name(config.precision()), plan.mesh.dp, plan.mesh.tp,
+             plan.mesh.edp(), plan.mesh.ep, plan.mesh.etp, plan.tokens_per_s);
   fmt::print("{}\n", plan.mfu > 0 ? fmt::format(", {:.1f} % of the peak", 100 * plan.mfu) : "");
   print_memory(plan, target.get());
   print_step(plan);

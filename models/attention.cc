@@ -49,7 +49,7 @@ Tensor head_output_forward(StepContext& ctx, const ModelConfig& config, Tensor w
     gate_forward(ctx.stream, {}, saved.out, saved.out, y);  // y sigmoid(y)
     return y;
   }
-  saved.head_rstd = ctx.saved.alloc("head_rstd", y.dtype, {y.dim(0) * y.dim(1)});
+  saved.head_rstd = ctx.saved.alloc("head_rstd", exact_dtype(y.dtype), {y.dim(0) * y.dim(1)});
   rms_norm_forward(ctx.stream, head_rows(saved.out), weight, config.rms_norm_eps(), head_rows(y), saved.head_rstd);
   return y;
 }
@@ -95,9 +95,9 @@ void attention_layer_forward(StepContext& ctx, const ModelConfig& config, const 
   AttentionInput in = attention_input(config, batch, saved);
   if (cache) extend_cache(ctx, *cache, saved, in);
   saved.out = ctx.saved.alloc("attention", x.dtype, h.query());
-  saved.lse = ctx.saved.alloc("lse", x.dtype, {h.tokens, h.query_heads});
+  saved.lse = ctx.saved.alloc("lse", exact_dtype(x.dtype), {h.tokens, h.query_heads});
   const bool seen = ctx.probe && ctx.probe->sees_logits();
-  saved.largest = seen ? ctx.saved.alloc("largest_logits", x.dtype, saved.lse.shape) : Tensor{};
+  saved.largest = seen ? ctx.saved.alloc("largest_logits", exact_dtype(x.dtype), saved.lse.shape) : Tensor{};
   attention_forward(ctx.stream, in, saved.out, saved.lse, saved.largest);
 
   const Tensor heads = head_output_forward(ctx, config, p.head_norm, saved);
@@ -128,7 +128,7 @@ void attention_layer_backward(StepContext& ctx, const ModelConfig& config, const
   Tensor dq = ctx.scratch.alloc("dq", x.dtype, h.query());
   Tensor dk = ctx.scratch.alloc("dk", x.dtype, h.key());
   Tensor dv = ctx.scratch.alloc("dv", x.dtype, h.key());
-  Tensor delta = ctx.scratch.alloc("delta", x.dtype, {h.tokens, h.query_heads});
+  Tensor delta = ctx.scratch.alloc("delta", exact_dtype(x.dtype), {h.tokens, h.query_heads});
   attention_backward(ctx.stream, attention_input(config, batch, saved), saved.out, saved.lse, d_out, delta, dq, dk, dv);
 
   const LayerInput input{config, rope, batch.positions, x};

@@ -40,7 +40,7 @@ void forward(StepContext& ctx, const BlockContext& shared, int64_t layer, const 
   const Tensor x = saved.input;
   const int64_t tokens = x.dim(0);
   saved.attention_in = ctx.saved.alloc("attention_in", x.dtype, x.shape);
-  saved.attention_rstd = ctx.saved.alloc("attention_rstd", x.dtype, {tokens});
+  saved.attention_rstd = ctx.saved.alloc("attention_rstd", exact_dtype(x.dtype), {tokens});
   rms_norm_forward(ctx.stream, x, p.input_norm, config.rms_norm_eps(), saved.attention_in, saved.attention_rstd);
   saved.middle = ctx.saved.alloc("middle", x.dtype, x.shape);
   add_output(ctx, attention_output_path(config, p), saved.attention_in, x, saved.middle, saved.attention_path,
@@ -51,7 +51,7 @@ void forward(StepContext& ctx, const BlockContext& shared, int64_t layer, const 
   if (ctx.probe && route_now) ctx.probe->see("attention", layer, saved.middle);
 
   saved.mlp_in = ctx.saved.alloc("mlp_in", x.dtype, x.shape);
-  saved.mlp_rstd = ctx.saved.alloc("mlp_rstd", x.dtype, {tokens});
+  saved.mlp_rstd = ctx.saved.alloc("mlp_rstd", exact_dtype(x.dtype), {tokens});
   rms_norm_forward(ctx.stream, saved.middle, p.post_attention_norm, config.rms_norm_eps(), saved.mlp_in,
                    saved.mlp_rstd);
   if (config.has_moe() && route_now) {

@@ -52,7 +52,7 @@ ProjectedHeads project_heads_forward(StepContext& ctx, const LayerInput& in, con
   const Tensor rotated = ctx.saved.alloc(p.name, dtype, shape);
   Tensor to_rotate = saved.to_norm;
   if (in.config.qk_norm()) {
-    saved.rstd = ctx.saved.alloc(p.name, dtype, {tokens * heads});
+    saved.rstd = ctx.saved.alloc(p.name, exact_dtype(dtype), {tokens * heads});
     // A gate behind it needs what the norm gives.
     to_rotate = gate_after_norm(p) ? ctx.saved.alloc(p.name, dtype, shape) : rotated;
     rms_norm_forward(ctx.stream, head_rows(saved.to_norm), p.norm, in.config.rms_norm_eps(), head_rows(to_rotate),

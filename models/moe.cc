@@ -106,13 +106,13 @@ void route(StepContext& ctx, const ModelConfig& config, int64_t layer, const Mlp
            const LossScale& scale, StepSums& sums, Routing& routing) {
   const MoeConfig& moe = config.moe();
   const int64_t tokens = x.dim(0), experts = moe.num_experts(), top_k = moe.top_k();
-  routing.probs = ctx.kept.alloc("router_probs", x.dtype, {tokens, experts});
-  routing.lse = ctx.kept.alloc("router_lse", x.dtype, {tokens});
+  routing.probs = ctx.kept.alloc("router_probs", exact_dtype(x.dtype), {tokens, experts});
+  routing.lse = ctx.kept.alloc("router_lse", exact_dtype(x.dtype), {tokens});
   routing.indices = ctx.kept.alloc("router_indices", DType::kI32, {tokens, top_k});
-  routing.weights = ctx.kept.alloc("router_weights", x.dtype, {tokens, top_k});
+  routing.weights = ctx.kept.alloc("router_weights", exact_dtype(x.dtype), {tokens, top_k});
   routing.row_of_slot = ctx.kept.alloc("row_of_slot", DType::kI32, {tokens, top_k});
   routing.slot_of_row = ctx.kept.alloc("slot_of_row", DType::kI32, {tokens * top_k});
-  routing.balance_gradient = ctx.kept.alloc("balance_gradient", x.dtype, {experts});
+  routing.balance_gradient = ctx.kept.alloc("balance_gradient", exact_dtype(x.dtype), {experts});
 
   const ArenaScope scope(ctx.scratch);
   Tensor counts = ctx.scratch.alloc("expert_counts", DType::kI64, {experts});
@@ -165,7 +165,7 @@ void moe_backward(StepContext& ctx, const ModelConfig& config, const MlpTensors&
   const ArenaScope scope(ctx.scratch);
   const int64_t rows = routing.slot_of_row.dim(0);
   const Tensor d_tokens = sorted_tokens(ctx, routing, dy);
-  const Tensor d_sorted_weights = ctx.scratch.alloc("d_sorted_weights", x.dtype, {rows, 1});
+  const Tensor d_sorted_weights = ctx.scratch.alloc("d_sorted_weights", exact_dtype(x.dtype), {rows, 1});
   const Tensor returned = d_tokens;
   const bool kept = static_cast<bool>(saved.gate_up), again = !kept || exchange.local();
   const Tensor tokens = again ? sorted_tokens(ctx, routing, x) : Tensor{};
@@ -187,7 +187,7 @@ void moe_backward(StepContext& ctx, const ModelConfig& config, const MlpTensors&
   }
   combine_rows(ctx.stream, returned, routing.row_of_slot, {}, dx);
 
-  const Tensor d_weights = ctx.scratch.alloc("d_router_weights", x.dtype, routing.weights.shape);
+  const Tensor d_weights = ctx.scratch.alloc("d_router_weights", exact_dtype(x.dtype), routing.weights.shape);
   gather_rows(ctx.stream, d_sorted_weights, routing.row_of_slot.reshaped({rows}), 1, d_weights.reshaped({rows, 1}));
   router_layer_backward(ctx, config, p, routing, x, d_weights, scale, dx, grads);
 }

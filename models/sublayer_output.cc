@@ -20,7 +20,7 @@ void output_path_forward(StepContext& ctx, const OutputPath& path, Tensor x, Ten
   out = flat_heads(gate_layer_forward(ctx, path.gate, path.gate_tensors, x, one_head(out), saved.gate));
   if (path.norm) {
     saved.to_norm = out;
-    saved.rstd = ctx.saved.alloc("output_rstd", out.dtype, {out.dim(0)});
+    saved.rstd = ctx.saved.alloc("output_rstd", exact_dtype(out.dtype), {out.dim(0)});
     out = ctx.saved.alloc("normed_output", out.dtype, out.shape);
     rms_norm_forward(ctx.stream, saved.to_norm, path.norm, path.eps, out, saved.rstd);
   }

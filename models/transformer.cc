@@ -29,8 +29,8 @@ Transformer::Transformer(const ModelConfig& config, const TrainingConfig& traini
   if (config.has_mup()) {
     logit_scale_ = static_cast<double>(config.mup().base_hidden_size()) / static_cast<double>(config.hidden_size());
   }
-  rope_.cosine = state.alloc("rope_cosine", dtype, {max_positions, config.head_dim() / 2});
-  rope_.sine = state.alloc("rope_sine", dtype, {max_positions, config.head_dim() / 2});
+  rope_.cosine = state.alloc("rope_cosine", exact_dtype(dtype), {max_positions, config.head_dim() / 2});
+  rope_.sine = state.alloc("rope_sine", exact_dtype(dtype), {max_positions, config.head_dim() / 2});
   if (state.source() != MemorySource::kNone) {
     rope_tables(config.rope_theta(), yarn_of(config), rope_.cosine, rope_.sine);
   }
@@ -67,7 +67,7 @@ void Transformer::forward(StepContext& ctx, const ModelTensors& p, const TokenBa
   }
   if (ctx.hooks) ctx.hooks->before_forward(stages.head());
   saved.last = x;
-  saved.norm_rstd = ctx.saved.alloc("norm_rstd", dtype, {x.dim(0)});
+  saved.norm_rstd = ctx.saved.alloc("norm_rstd", exact_dtype(dtype), {x.dim(0)});
   saved.normed = ctx.saved.alloc("normed", dtype, x.shape);
   rms_norm_forward(ctx.stream, x, p.norm, config_.rms_norm_eps(), saved.normed, saved.norm_rstd);
   if (logit_scale_ != 1) scale_hidden(ctx, saved.normed);

@@ -16,6 +16,7 @@ int64_t physical_memory_bytes() {
 }
 
 DType compute_dtype(TrainConfig::Precision precision) {
+  if (precision == TrainConfig::BF16) return DType::kBF16;
   return precision == TrainConfig::F64 ? DType::kF64 : DType::kF32;
 }
 

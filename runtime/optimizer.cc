@@ -28,8 +28,10 @@ Optimizer::Optimizer(const OptimizerConfig& config, ModelState& model, const Mes
   const bool sharded = zero_stage(config) != ZeroStage::kNone;
   const Shape moments{sharded ? shard_count(parts_) : model.layout.count()};
   Arena& state = model.state;
-  m_ = state.alloc("first_moments", model.weights.dtype, moments);
-  v_ = state.alloc("second_moments", model.weights.dtype, moments);
+  const DType exact = exact_dtype(model.weights.dtype);
+  if (exact != model.weights.dtype) masters_ = state.alloc("master_weights", exact, moments);
+  m_ = state.alloc("first_moments", exact, moments);
+  v_ = state.alloc("second_moments", exact, moments);
   fill_zero(s, m_);
   fill_zero(s, v_);
   Arena& numbers = model.numbers;
@@ -81,12 +83,23 @@ Optimizer::Moments Optimizer::moments(const ParameterRecord& record) const {
 }
 
 std::vector<Optimizer::Own> Optimizer::own() const {
-  if (m_.count() == model_.layout.count()) return {{model_.weights.rows(0, m_.count()), m_, v_}};
+  if (m_.count() == model_.layout.count()) return {{masters_ ? masters_ : model_.weights.rows(0, m_.count()), m_, v_}};
   std::vector<Own> own;
-  for (size_t i = 0; i < parts_.size(); ++i) {
-    own.push_back({model_.weights.rows(parts_[i].flat_begin, parts_[i].count), owned_m(i), owned_v(i)});
-  }
+  for (size_t i = 0; i < parts_.size(); ++i) own.push_back({owned_weights(i), owned_m(i), owned_v(i)});
   return own;
+}
+
+Tensor Optimizer::owned_weights(size_t bucket) const {
+  const OwnedPart& part = parts_[bucket];
+  return masters_ ? masters_.rows(owned_begin(bucket), part.count) : model_.weights.rows(part.flat_begin, part.count);
+}
+
+void Optimizer::round_weights(Stream& s) {
+  if (!masters_) return;
+  if (m_.count() == model_.layout.count()) return cast(s, masters_, model_.weights.rows(0, m_.count()));
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    cast(s, owned_weights(i), model_.weights.rows(parts_[i].flat_begin, parts_[i].count));
+  }
 }
 
 void Optimizer::global_norm(Stream& s, const GradientReducer& gradients) {
@@ -114,7 +127,7 @@ void Optimizer::pass_over(Stream& s, Pass pass, const AdamW& op, int64_t begin, 
     if (pass == Pass::kMeasure) {
       adamw_sums(s, scaled, g, m, v, clip_factor_, of_part);
     } else {
-      const Tensor weights = model_.weights.rows(from, to - from);
+      const Tensor weights = masters_ ? masters_.rows(at, to - from) : model_.weights.rows(from, to - from);
       adamw(s, scaled, weights, g, m, v, clip_factor_, skip_, pass == Pass::kBoth ? of_part : Tensor{});
     }
     if (pass == Pass::kUpdate) continue;
@@ -176,6 +189,7 @@ Optimizer::Result Optimizer::update(Stream& s, const GradientReducer& gradients,
   const bool measures = request.measured && !clips;
   pass_over(s, measures ? Pass::kBoth : Pass::kUpdate, op, gradients);
   if (measures) collect_updates();
+  round_weights(s);
   return {*norm_.as<double>(), *clip_factor_.as<double>(), *skip_.as<int32_t>() != 0};
 }
 

@@ -76,7 +76,9 @@ class Optimizer {
   int64_t earlier_updates() const { return earlier_updates_; }
   void set_earlier_updates(int64_t updates) { earlier_updates_ = updates; }
 
-  /// First and second moments of this rank's part of a bucket, [part.count].
+  /// Weights of this rank's part of a bucket as they are updated, in the dtype of the moments, [part.count].
+  Tensor owned_weights(size_t bucket) const;
+  /// First and second moments of the same.
   Tensor owned_m(size_t bucket) const { return m_.rows(owned_begin(bucket), parts_[bucket].count); }
   Tensor owned_v(size_t bucket) const { return v_.rows(owned_begin(bucket), parts_[bucket].count); }
 
@@ -101,6 +103,8 @@ class Optimizer {
   void pass_over(Stream& s, Pass pass, const AdamW& op, int64_t begin, int64_t count, Tensor gradient, int64_t moment);
   /// What has been measured, over all ranks.
   void collect_updates();
+  /// Where weights have another dtype than what is updated.
+  void round_weights(Stream& s);
 
   OptimizerConfig config_;
   ModelState& model_;
@@ -108,6 +112,7 @@ class Optimizer {
   std::vector<OwnedPart> parts_;
   std::vector<Range> ranges_, records_in_order_;
   Tensor m_, v_;    // [layout.count], or owned parts only
+  Tensor masters_;  // as the moments; empty: the weights themselves are exact
   Tensor squares_;  // [buckets] f64
   Tensor squared_norm_, norm_, clip_factor_, skip_;
   Tensor update_sums_;  // [records, 3] f64, then of one part of a record

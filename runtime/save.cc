@@ -71,7 +71,7 @@ std::vector<OwnedElements> owned_elements(const ModelState& model, const Optimiz
       const int64_t count = std::min(part.flat_begin + part.count, r.flat_begin + r.count) - begin;
       if (count <= 0) continue;
       const auto of_part = [&](Tensor t) { return t.rows(begin - part.flat_begin, count); };
-      owned.push_back({&r, begin - r.flat_begin, begin - r.flat_begin + count, model.weights.rows(begin, count),
+      owned.push_back({&r, begin - r.flat_begin, begin - r.flat_begin + count, of_part(optimizer.owned_weights(i)),
                        of_part(optimizer.owned_m(i)), of_part(optimizer.owned_v(i))});
     }
   }

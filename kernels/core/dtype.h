@@ -46,6 +46,9 @@ constexpr const char* dtype_name(DType dtype) {
   return "?";
 }
 
+/// What is kept of numbers of a dtype where its few digits would not do: sums, norms, gradients, probabilities.
+constexpr DType exact_dtype(DType dtype) { return dtype == DType::kBF16 ? DType::kF32 : dtype; }
+
 /// The DType of a C++ element type.
 template <class T>
 constexpr DType dtype_of() {

@@ -12,9 +12,9 @@ namespace {
 // Measured: the resident set of a rank whose model takes next to nothing.
 constexpr int64_t kProgramBytes = int64_t{32} << 20, kMpiBytes = int64_t{4} << 20;
 
-constexpr std::array kUses = {"weights",         "moments",          "gradients", "saved_activations",
-                              "expert_dispatch", "communication",    "workspace", "evaluation",
-                              "checkpoint_copy", "rewind_snapshots", "other",     "program"};
+constexpr std::array kUses = {"weights",          "master",        "moments",   "gradients",  "saved_activations",
+                              "expert_dispatch",  "communication", "workspace", "evaluation", "checkpoint_copy",
+                              "rewind_snapshots", "other",         "program"};
 
 template <size_t N>
 bool is_one_of(std::string_view name, const std::array<const char*, N>& names) {
@@ -22,9 +22,9 @@ bool is_one_of(std::string_view name, const std::array<const char*, N>& names) {
 }
 
 bool is_dispatch(std::string_view name) {
-  constexpr std::array kNames = {"dispatched_rows", "expert_results", "returned_terms", "sent_runs",
-                                 "received_runs",   "arriving_runs",  "sorted_tokens",  "sorted_weights",
-                                 "d_sorted_weights"};
+  constexpr std::array kNames = {"dispatched_rows", "expert_results", "returned_terms",
+                                 "sent_runs",       "received_runs",  "arriving_runs",
+                                 "sorted_tokens",   "sorted_weights", "d_sorted_weights"};
   return is_one_of(name, kNames);
 }
 bool is_communication(std::string_view name) {
@@ -37,6 +37,7 @@ const char* use_of(std::string_view arena, std::string_view allocation) {
   if (arena == "checkpoint copy") return "checkpoint_copy";
   if (arena == "snapshots") return "rewind_snapshots";
   if (allocation == "weights") return "weights";
+  if (allocation == "master_weights") return "master";
   if (allocation == "first_moments" || allocation == "second_moments") return "moments";
   if (is_dispatch(allocation)) return "expert_dispatch";
   if (is_communication(allocation)) return "communication";

@@ -8,7 +8,7 @@
 
 namespace sluice {
 
-/// Bytes of a rank by their use, in the order of a table: weights, moments, gradients, saved_activations,
+/// Bytes of a rank by their use, in the order of a table: weights, master, moments, gradients, saved_activations,
 /// expert_dispatch, communication, workspace, evaluation, checkpoint_copy, rewind_snapshots, other, program.
 struct MemoryTable {
   std::vector<std::pair<std::string, int64_t>> uses;  ///< those that are not 0

@@ -118,6 +118,34 @@ TEST(DryRun, MoreRowsThanAnEvenShareTakeMoreMemory) {
   EXPECT_EQ(2 * rows[0.5], rows[1.0]);
 }
 
+TEST(DryRun, InBf16WhatNeedsMoreDigitsHasThem) {
+  const std::vector<std::string> common = {"mesh.ep=2", "model.moe.num_experts=6", "training.global_batch_size=8"};
+  const auto peaks = [&](TrainConfig::Precision precision) {
+    TrainConfig config = tiny_config(common, 2);
+    config.set_precision(precision);
+    DryRun dry(config, 0);
+    Unobserved nobody;
+    dry.step(1, nobody);
+    std::map<std::string, int64_t> bytes;
+    for (const PlannedArena& arena : dry.memory()) {
+      for (const Arena::Allocation& allocation : arena.peak)
+        bytes[arena.name + "/" + allocation.name] = allocation.bytes;
+    }
+    return bytes;
+  };
+  const auto f32 = peaks(TrainConfig::F32), bf16 = peaks(TrainConfig::BF16);
+  for (const char* half : {"state/weights", "saved activations/gate_up", "saved activations/attention_in"}) {
+    EXPECT_LE(2 * bf16.at(half), f32.at(half) + 64) << half;
+  }
+  for (const char* same :
+       {"state/first_moments", "state/second_moments", "gradients/gradients", "kept activations/router_probs",
+        "saved activations/lse", "saved activations/attention_rstd", "state/rope_sine"}) {
+    EXPECT_EQ(bf16.at(same), f32.at(same)) << same;
+  }
+  EXPECT_EQ(bf16.at("state/master_weights"), f32.at("state/first_moments"));
+  EXPECT_EQ(f32.count("state/master_weights"), 0u);
+}
+
 /// Of one op or call each.
 class ATick : public OpSpeed {
   double seconds(const OpCost&) const override { return 1; }
