@@ -199,7 +199,8 @@ Calibration calibrate(const TrainConfig& config, int neighbours) {
   TimedRank rank(part, &calibration.speed);
   rank.step(false);
   const Clock::time_point start = Clock::now();
-  for (int i = 0; i < 2 || (seconds_since(start) < 1 && i < 20); ++i) rank.step(true);
+  // Long enough that what else a machine does now and then is no part of the median.
+  for (int i = 0; i < 3 || (seconds_since(start) < 2 && i < 50); ++i) rank.step(true);
   calibration.copied_bytes_per_s = measure_copying();
   done = true;
   return calibration;

@@ -25,15 +25,15 @@ lines=(
   "2 quickstart optimizer.zero_stage=0"
   "1 quickstart training.recompute[0]={first_layer:0 last_layer:3}"
   "1 quickstart checkpoint.every=4"
-  "1 quickstart stability.lm_loss.action=REWIND"
+  "1 quickstart stability.lm_loss.action=REWIND stability.rewind.snapshot_every=4"
   "1 quickstart training.sequence_length=1024 training.micro_batch_size=2"
   "1 bench/small"
   "2 bench/small mesh.tp=2"
-  "2 bench/small mesh.ep=2"
+  "2 bench/small mesh.ep=2 training.global_batch_size=16"
   "1 bench/small_dense"
-  "2 bench/small_dense"
+  "2 bench/small_dense training.global_batch_size=16"
   "1 bench/large"
-  "2 bench/large mesh.ep=2"
+  "2 bench/large mesh.ep=2 training.global_batch_size=8"
   "1 bench/large_dense"
   "2 bench/large_dense mesh.tp=2"
   "1 bench/fine"
@@ -46,7 +46,7 @@ for line in "${lines[@]}"; do
   i=$((i + 1))
   if [ -n "${1:-}" ] && ! [[ " $1 " == *" $i "* ]]; then continue; fi
   read -r ranks name overrides <<< "$line"
-  sets=(--set data.tokenizer=tokenizer.json --set 'data.train[0].prefix=data' --set training.steps=9 --set optimizer.warmup_steps=0
+  sets=(--set data.tokenizer=tokenizer.json --set 'data.train[0].prefix=data' --set training.steps=21 --set optimizer.warmup_steps=0
     --set logging.every=1 --set logging.tensorboard=false)
   if grep -q '  eval {' "$source_dir/configs/$name.textproto"; then sets+=(--set 'data.eval[0].prefix=data' --set data.eval_windows=16); fi
   # A value may have spaces.
