@@ -29,6 +29,8 @@ class Target {
       const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
       const int busy = std::max(1, std::min(world, cores / static_cast<int>(config.cpu().threads())));
       calibration_.emplace(calibrate(config, busy - 1));
+      calibration_->speed.slow_down(
+          std::max(1.0, static_cast<double>(world) * static_cast<double>(config.cpu().threads()) / cores));
       Network network;
       network.ranks_a_node = world;
       network.takes_core = true;

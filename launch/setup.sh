@@ -15,7 +15,7 @@ packages=(
 )
 for argument in "$@"; do
   case "$argument" in
-    --tests) packages+=(clang-format iproute2) ;;
+    --tests) packages+=(clang-format iproute2 dpkg-dev file slurm-wlm munge) ;;
     *) echo "error: unknown argument $argument; usage: launch/setup.sh [--tests]" >&2; exit 1 ;;
   esac
 done

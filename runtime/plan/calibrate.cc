@@ -172,7 +172,9 @@ void MeasuredSpeed::add(const OpCost& cost, double seconds) {
   kind.bytes += cost.bytes;
 }
 
-double MeasuredSpeed::seconds(const OpCost& cost) const {
+double MeasuredSpeed::seconds(const OpCost& cost) const { return factor_ * as_timed(cost); }
+
+double MeasuredSpeed::as_timed(const OpCost& cost) const {
   if (const auto same = timed_.find({cost.op, cost.flops, cost.bytes}); same != timed_.end()) {
     std::vector<double> seconds = same->second;
     std::nth_element(seconds.begin(), seconds.begin() + static_cast<int64_t>(seconds.size()) / 2, seconds.end());

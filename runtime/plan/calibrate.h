@@ -16,13 +16,18 @@ class MeasuredSpeed : public OpSpeed {
  public:
   void add(const OpCost& cost, double seconds);
   double seconds(const OpCost& cost) const override;
+  /// Of ranks that share a core: so many times as long.
+  void slow_down(double factor) { factor_ *= factor; }
 
  private:
+  double as_timed(const OpCost& cost) const;
+
   struct Kind {
     double seconds = 0, flops = 0, bytes = 0;
   };
   std::map<std::tuple<std::string, double, double>, std::vector<double>> timed_;
   std::map<std::string, Kind> kinds_;
+  double factor_ = 1;
 };
 
 /// What this machine is to a rank of a run.

@@ -135,6 +135,8 @@ TEST(MeasuredSpeed, KnowsWhatWasTimedAndScalesTheRest) {
   EXPECT_DOUBLE_EQ(speed.seconds({"gemm", 50, 10}), 2) << "12 s for 300 operations";
   EXPECT_DOUBLE_EQ(speed.seconds({"add", 0, 20}), 2);
   EXPECT_EQ(speed.seconds({"unknown", 1, 1}), 0);
+  speed.slow_down(3);
+  EXPECT_EQ(speed.seconds({"gemm", 100, 10}), 6);
 }
 
 TEST(Calibrate, TimesEveryOpOfAStep) {

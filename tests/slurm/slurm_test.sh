@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# Batch jobs under a real Slurm, four nodes on this machine (root, packages slurm-wlm and munge):
+#   sbatch with srun and with mpirun
+#   a job that its time limit's signal stops: it is queued again, goes on, and ends like one that was not stopped, to the
+#     last bit of its weights
+#   a node that is killed in mid-run: the job goes on elsewhere
+#   a sweep as a job array
+set -euo pipefail
+for program in slurmctld slurmd munged sbatch; do
+  command -v $program > /dev/null || { echo "skipped: Slurm is not installed (launch/setup.sh --tests)"; exit 77; }
+done
+[ "$(id -u)" -eq 0 ] || { echo "skipped: a cluster for tests needs root"; exit 77; }
+source "$SOURCE/tests/end_to_end/common.sh"
+cluster="bash $SOURCE/tests/slurm/cluster.sh"
+down() { scancel --user=root 2> /dev/null || true; $cluster down "$work/cluster"; rm -rf "$work"; }
+trap down EXIT
+$cluster up "$work/cluster" 4
+export SLURM_CONF=$work/cluster/slurm.conf
+# All nodes are this machine.
+export OMPI_MCA_btl_tcp_if_include=lo OMPI_MCA_oob_tcp_if_include=lo
+make_data
+export SLUICE CONFIG=$work/config.textproto JOB=$SOURCE/launch/slurm/job.sh
+cat >> config.textproto <<'EOF'
+cpu { threads: 1 }
+checkpoint { every: 10 keep: 2 }
+logging { tensorboard: false }
+mesh { ep: 2 }
+EOF
+sed -i '/^logging { every: 1 }$/d; s/^logging { tensorboard: false }/logging { every: 1 tensorboard: false }/' config.textproto
+
+state() { scontrol show job "$1" | sed -nE 's/.*JobState=([A-Z_]+).*/\1/p'; }
+# Jobs that are queued again wait for two minutes.
+hurry() { scontrol update jobid="$1" StartTime=now 2> /dev/null || true; }
+# ended JOB SECONDS: waits for its end.
+ended() {
+  local i
+  for ((i = 0; i < 5 * $2; ++i)); do
+    case $(state "$1") in
+      COMPLETED) return 0 ;;
+      FAILED | CANCELLED | TIMEOUT | NODE_FAIL) cat "$1.log"; scontrol show job "$1"; fail "job $1: $(state "$1")" ;;
+      PENDING) hurry "$1" ;;
+    esac
+    sleep 0.2
+  done
+  cat "$1.log"
+  fail "job $1 has not ended after $2 s: $(state "$1")"
+}
+# submit RUN OPTIONS...: a job of two nodes with two ranks.
+submit() {
+  local run=$1
+  shift
+  RUN=$work/$run sbatch --parsable --nodes=2 --ntasks-per-node=1 --cpus-per-task=1 --output="$work/%j.log" "$@" \
+    "$SOURCE/launch/slurm/train.sbatch"
+}
+until_step() {
+  local i
+  for ((i = 0; i < 300; ++i)); do
+    [ "$(grep -cs '"step"' "$1/metrics.jsonl" || true)" -lt "$2" ] || return 0
+    sleep 0.1
+  done
+  fail "$1 has not come to step $2"
+}
+same_weights() {
+  local shard
+  for shard in "$1"/checkpoints/"$3"/*.safetensors; do cmp "$shard" "$2/checkpoints/$3/$(basename "$shard")"; done
+}
+
+began=$SECONDS
+by_srun=$(LAUNCHER=srun submit by_srun)
+ended "$by_srun" 60
+by_mpirun=$(LAUNCHER=mpirun submit by_mpirun)
+ended "$by_mpirun" 60
+diff <(losses by_srun) <(losses by_mpirun) || fail "srun and mpirun compute different losses"
+same_weights by_srun by_mpirun step_00000020
+echo "srun and mpirun: $((SECONDS - began)) s"
+
+sed -i 's/steps: 20 /steps: 1500 /' config.textproto
+straight=$(LAUNCHER=srun submit straight)
+ended "$straight" 120
+for launcher in srun mpirun; do
+  began=$SECONDS
+  job=$(LAUNCHER=$launcher submit "stopped_$launcher")
+  until_step "stopped_$launcher" 100
+  # What --signal=B:USR1@300 sends before the time limit.
+  scancel --batch --signal=USR1 "$job"
+  ended "$job" 180
+  [ "$(scontrol show job "$job" | sed -nE 's/.* Restarts=([0-9]+).*/\1/p')" = 1 ] || fail "job $job was not queued again"
+  grep -q '"event":"preempted"' "stopped_$launcher/audit.jsonl" || fail "stopped_$launcher was not stopped"
+  diff <(losses straight) <(losses "stopped_$launcher") || fail "losses of stopped_$launcher"
+  same_weights straight "stopped_$launcher" step_00001500
+  echo "stopped and queued again, $launcher: $((SECONDS - began)) s"
+done
+
+began=$SECONDS
+job=$(LAUNCHER=srun submit lost)
+until_step lost 100
+victim=$(scontrol show job "$job" | sed -nE 's/^ *BatchHost=(n[0-9]+).*/\1/p')
+other=$(scontrol show hostnames "$(scontrol show job "$job" | sed -nE 's/^ *NodeList=([^ ]+).*/\1/p')" | grep -v "^$victim$")
+$cluster kill "$work/cluster" "$other"
+ended "$job" 240
+grep -q '"event":"resume"' lost/audit.jsonl || fail "the run did not go on from a checkpoint"
+diff <(losses straight) <(losses lost) || fail "losses of the run that lost a node"
+same_weights straight lost step_00001500
+echo "node $other lost in mid-run: the job ended after $((SECONDS - began)) s"
+$cluster node "$work/cluster" "$other"
+
+began=$SECONDS
+sed -i 's/steps: 1500 /steps: 20 /' config.textproto
+array=$(RUNS=$work/sweep LAUNCHER=srun sbatch --parsable --nodes=1 --ntasks-per-node=2 --cpus-per-task=1 --output="$work/%A_%a.log" \
+  "$SOURCE/launch/slurm/array.sbatch")
+for ((i = 0; i < 600; ++i)); do
+  [ -n "$(squeue -h -j "$array" 2> /dev/null)" ] || break
+  sleep 0.2
+done
+[ "$(ls -d sweep/lr_*/checkpoints/step_00000020 | wc -l)" -eq 6 ] || { cat ./*_*.log; fail "runs of the array: $(ls sweep)"; }
+[ "$(for run in sweep/*; do losses "$run" | tail -1; done | sort -u | wc -l)" -eq 6 ] || fail "all learning rates do the same"
+echo "six runs as a job array: $((SECONDS - began)) s"
