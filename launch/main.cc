@@ -1,7 +1,6 @@
 #include <charconv>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <limits>
@@ -14,9 +13,10 @@
 #include "launch/commands.h"
 #include "launch/convert_command.h"
 #include "launch/data_command.h"
+#include "launch/on_ranks.h"
 #include "launch/plan_command.h"
+#include "launch/sibling.h"
 #include "launch/spikes_command.h"
-#include "parallel/agree.h"
 #include "parallel/fatal.h"
 #include "runtime/files/nearest_name.h"
 #include "runtime/signals.h"
@@ -26,36 +26,6 @@ namespace {
 
 /// What the command line asked for, run once parsing is done; returns the exit code.
 using Command = std::function<int()>;
-
-/// Runs body(session) on every rank of the job. What all ranks agreed to stop for is said by one of them while the
-/// others wait in the end of MPI.
-template <class Body>
-int in_session(const Body& body) {
-  Session session;
-  try {
-    body(session);
-    return 0;
-  } catch (const AgreedError& error) {
-    if (*error.what()) std::fprintf(stderr, "error: %s\n", error.what());
-    std::fflush(stderr);
-    return exit_code(error.fault());
-  }
-}
-
-/// Whether this is the one rank that speaks before there is a group.
-bool is_first_rank() {
-  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK"}) {
-    if (const char* rank = std::getenv(name)) return std::atoi(rank) == 0;
-  }
-  return true;
-}
-
-/// Runs the body of a command that needs no group of ranks; started by a launcher, it is for one rank to do.
-template <class Body>
-int on_first_rank(const Body& body) {
-  if (is_first_rank()) body();
-  return 0;
-}
 
 /// Checks that the words before the first option name a command. Throws CLI::ParseError with the commands that there
 /// are.
@@ -322,6 +292,32 @@ void add_spikes(CLI::App& app, Command& chosen) {
   command.callback([&chosen, options] { chosen = [options] { return on_first_rank([&] { run_spikes(*options); }); }; });
 }
 
+struct FitArguments {
+  std::vector<std::string> runs, overrides;
+  bool json = false;
+};
+
+void add_fit(CLI::App& app, Command& chosen) {
+  CLI::App& command = *app.add_subcommand("fit", "a scaling law of finished runs, with intervals");
+  auto options = std::make_shared<FitArguments>();
+  command.add_option("runs", options->runs, "folders of runs, or of folders of runs")->required();
+  command.add_option("--set", options->overrides, "a field of FitConfig, as parameters=TOTAL or budget=1e21")
+      ->take_all()
+      ->allow_extra_args(false);
+  command.add_flag("--json", options->json, "one JSON object on standard output");
+  command.footer("Example: sluice fit runs/scaling --set budget=1e20");
+  command.callback([&chosen, options] {
+    chosen = [options] {
+      std::vector<std::string> arguments = {"fit"};
+      if (options->json) arguments.push_back("--json");
+      for (const std::string& each : options->overrides) arguments.insert(arguments.end(), {"--set", each});
+      // A folder whose name begins like an option.
+      for (const std::string& run : options->runs) arguments.push_back(run.front() == '-' ? "./" + run : run);
+      return on_first_rank([&] { become_sibling("sluice-study", arguments); });
+    };
+  });
+}
+
 void add_bench(CLI::App& app, Command& chosen) {
   CLI::App& bench = *app.add_subcommand("bench", "speeds beside their limits")->require_subcommand(1);
   bench.footer("Example: sluice bench step --config configs/bench/small.textproto");
@@ -356,6 +352,7 @@ int run(int argc, char** argv) {
   add_checkpoint(app, chosen);
   add_plan(app, chosen);
   add_spikes(app, chosen);
+  add_fit(app, chosen);
   add_bench(app, chosen);
   try {
     check_command(app, argc, argv);

@@ -10,7 +10,7 @@ packages=(
   libopenblas-openmp-dev librandom123-dev
   libfmt-dev libcli11-dev nlohmann-json3-dev
   libxxhash-dev libzstd-dev zlib1g-dev libpcre2-dev libutf8proc-dev
-  libzmq3-dev cppzmq-dev
+  libzmq3-dev cppzmq-dev libceres-dev
   ca-certificates xz-utils
 )
 for argument in "$@"; do

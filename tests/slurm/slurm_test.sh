@@ -12,7 +12,13 @@ done
 [ "$(id -u)" -eq 0 ] || { echo "skipped: a cluster for tests needs root"; exit 77; }
 source "$SOURCE/tests/end_to_end/common.sh"
 cluster="bash $SOURCE/tests/slurm/cluster.sh"
-down() { scancel --user=root 2> /dev/null || true; $cluster down "$work/cluster"; rm -rf "$work"; }
+down() {
+  scancel --user=root 2> /dev/null || true
+  $cluster down "$work/cluster"
+  # The controller saves its state as it ends.
+  sleep 1
+  rm -rf "$work"
+}
 trap down EXIT
 $cluster up "$work/cluster" 4
 export SLURM_CONF=$work/cluster/slurm.conf
@@ -29,8 +35,11 @@ EOF
 sed -i '/^logging { every: 1 }$/d; s/^logging { tensorboard: false }/logging { every: 1 tensorboard: false }/' config.textproto
 
 state() { scontrol show job "$1" | sed -nE 's/.*JobState=([A-Z_]+).*/\1/p'; }
-# Jobs that are queued again wait for two minutes.
-hurry() { scontrol update jobid="$1" StartTime=now 2> /dev/null || true; }
+# Jobs that are queued again wait for two minutes; a start right behind the end of what was there before fails.
+hurry() {
+  sleep 3
+  scontrol update jobid="$1" StartTime=now 2> /dev/null || true
+}
 # ended JOB SECONDS: waits for its end.
 ended() {
   local i
@@ -55,7 +64,7 @@ submit() {
 until_step() {
   local i
   for ((i = 0; i < 300; ++i)); do
-    [ "$(grep -cs '"step"' "$1/metrics.jsonl" || true)" -lt "$2" ] || return 0
+    if [ -s "$1/metrics.jsonl" ] && [ "$(wc -l < "$1/metrics.jsonl")" -ge "$2" ]; then return 0; fi
     sleep 0.1
   done
   fail "$1 has not come to step $2"

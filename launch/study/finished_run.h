@@ -1,0 +1,34 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "configs/train.pb.h"
+#include "models/count.h"
+#include "runtime/metrics/step_metrics.h"
+
+namespace sluice {
+
+/// A run's folder as a study sees it.
+struct FinishedRun {
+  std::string folder;
+  TrainConfig config;
+  ParameterCount parameters;
+  std::vector<StepMetrics> steps;  ///< those that were logged, ascending
+  double loss = 0;        ///< nats: of its evaluation sets at the end, their mean; without such of its last steps
+  bool held_out = false;  ///< whether that is of evaluation sets
+  bool diverged = false;  ///< the run says so itself
+  std::string left_out;   ///< why it is no finished run; empty: it is one
+
+  double tokens() const { return steps.empty() ? 0 : static_cast<double>(steps.back().tokens); }
+};
+
+/// Reads config.textproto, metrics.jsonl and audit.jsonl of a run. Throws Error naming the file that is missing or
+/// damaged; a run that has diverged or is not at its end is told by left_out.
+FinishedRun read_run(const std::string& folder);
+
+/// The runs in folders that are runs, or hold some, one level below or in `cells`. Throws Error naming a folder without
+/// any.
+std::vector<FinishedRun> read_runs(const std::vector<std::string>& folders);
+
+}  // namespace sluice

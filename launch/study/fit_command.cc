@@ -1,0 +1,173 @@
+#include "launch/study/fit_command.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "configs/study.pb.h"
+#include "launch/study/finished_run.h"
+#include "launch/study/scaling_law.h"
+#include "runtime/config_report.h"
+#include "runtime/files/text_message.h"
+
+namespace sluice {
+namespace {
+
+// Operations a parameter and token, forward and backward.
+constexpr double kFlopsPerParameter = 6;
+
+FitConfig fit_config(const std::vector<std::string>& overrides) {
+  FitConfig config;
+  for (const std::string& override_text : overrides) {
+    const size_t equals = override_text.find('=');
+    ENSURE(equals != std::string::npos, "--set ", override_text, ": expected field=value");
+    const std::string field = override_text.substr(0, equals);
+    const std::string problems =
+        merge_text(field + ": " + override_text.substr(equals + 1), "--set " + override_text, config);
+    ENSURE(problems.empty(), problems);
+  }
+  ConfigReport report;
+  report.above_zero("huber", config.huber());
+  report.check(config.draws() >= 20 && config.draws() <= 100000, "draws=", config.draws(),
+               " must be between 20 and 100000");
+  report.check(config.level() > 0 && config.level() < 1, "level=", config.level(), " must be between 0 and 1");
+  for (const double budget : config.budget()) report.above_zero("budget", budget);
+  report.finish();
+  return config;
+}
+
+struct Study {
+  std::vector<FinishedRun> runs;
+  std::vector<ScalingPoint> points;  ///< of those that are not left out
+};
+
+Study study_of(const FitOptions& options, const FitConfig& config) {
+  Study study;
+  study.runs = read_runs(options.runs);
+  bool held_out = true, of_training = true;
+  for (const FinishedRun& run : study.runs) {
+    if (!run.left_out.empty()) continue;
+    (run.held_out ? of_training : held_out) = false;
+    const int64_t parameters = config.parameters() == FitConfig::TOTAL ? run.parameters.total : run.parameters.active;
+    study.points.push_back({static_cast<double>(parameters), run.tokens(), run.loss});
+  }
+  ENSURE(held_out || of_training || study.points.empty(),
+         "some runs have a loss on evaluation sets at their end and others have not: they cannot be compared");
+  return study;
+}
+
+double flops_of(const ScalingPoint& p) { return kFlopsPerParameter * p.parameters * p.tokens; }
+
+std::vector<double> budgets_of(const FitConfig& config, const Study& study) {
+  if (config.budget_size() > 0) return {config.budget().begin(), config.budget().end()};
+  double largest = 0;
+  for (const ScalingPoint& p : study.points) largest = std::max(largest, flops_of(p));
+  return {10 * largest, 100 * largest};
+}
+
+/// What a budget buys by the law.
+struct Extrapolation {
+  double flops, parameters, tokens, loss;
+  Interval parameters_interval, loss_interval;
+};
+Extrapolation extrapolate(const ScalingFit& fit, double flops, double level) {
+  Extrapolation at{};
+  at.flops = flops;
+  at.parameters = fit.law().best_parameters(flops, kFlopsPerParameter);
+  at.tokens = flops / kFlopsPerParameter / at.parameters;
+  at.loss = fit.law().loss(at.parameters, at.tokens);
+  at.parameters_interval = fit.best_parameters(flops, kFlopsPerParameter, level);
+  at.loss_interval = fit.loss(at.parameters, at.tokens, level);
+  return at;
+}
+
+nlohmann::ordered_json to_json(const Interval& interval) { return {interval.low, interval.high}; }
+
+void print_json(const FitConfig& config, const Study& study, const ScalingFit& fit) {
+  nlohmann::ordered_json out;
+  out["runs"] = study.points.size();
+  out["left_out"] = nlohmann::ordered_json::array();
+  for (const FinishedRun& run : study.runs) {
+    if (!run.left_out.empty()) out["left_out"].push_back({{"run", run.folder}, {"reason", run.left_out}});
+  }
+  out["parameters"] = FitConfig::Parameters_Name(config.parameters());
+  out["level"] = config.level();
+  const auto values = constants_of(fit.law());
+  const auto intervals = fit.intervals(config.level());
+  for (size_t i = 0; i < values.size(); ++i) {
+    out["law"][kLawNames[i]] = {{"value", values[i]}, {"interval", to_json(intervals[i])}};
+  }
+  out["extrapolations"] = nlohmann::ordered_json::array();
+  for (const double flops : budgets_of(config, study)) {
+    const Extrapolation at = extrapolate(fit, flops, config.level());
+    out["extrapolations"].push_back({{"flops", at.flops},
+                                     {"best_parameters", at.parameters},
+                                     {"best_parameters_interval", to_json(at.parameters_interval)},
+                                     {"tokens", at.tokens},
+                                     {"loss", at.loss},
+                                     {"loss_interval", to_json(at.loss_interval)}});
+  }
+  out["iso_flops"] = nlohmann::ordered_json::array();
+  for (const IsoFlop& iso : iso_flops(study.points, kFlopsPerParameter)) {
+    nlohmann::ordered_json line = {{"flops", iso.flops}, {"runs", iso.runs}};
+    if (iso.best_parameters > 0) {
+      line["best_parameters"] = iso.best_parameters;
+      line["best_loss"] = iso.best_loss;
+    }
+    out["iso_flops"].push_back(line);
+  }
+  fmt::print("{}\n", out.dump());
+}
+
+void print_tables(const FitConfig& config, const Study& study, const ScalingFit& fit) {
+  fmt::print("L(N, D) = E + A / N^alpha + B / D^beta over {} runs, N the {} parameters, D tokens\n\n",
+             study.points.size(), config.parameters() == FitConfig::TOTAL ? "total" : "active");
+  const auto values = constants_of(fit.law());
+  const auto intervals = fit.intervals(config.level());
+  fmt::print("{:<8} {:>14} {:>14} {:>14}\n", "", "value", fmt::format("{:g} % from", 100 * config.level()), "to");
+  for (size_t i = 0; i < values.size(); ++i) {
+    fmt::print("{:<8} {:>14.6g} {:>14.6g} {:>14.6g}\n", kLawNames[i], values[i], intervals[i].low, intervals[i].high);
+  }
+  fmt::print("\n{:>12} {:>14} {:>31} {:>14} {:>9} {:>21}\n", "FLOPs", "best N", "from .. to", "D", "loss",
+             "from .. to");
+  for (const double flops : budgets_of(config, study)) {
+    const Extrapolation at = extrapolate(fit, flops, config.level());
+    fmt::print("{:>12.4g} {:>14.5g} {:>31} {:>14.5g} {:>9.4f} {:>21}\n", at.flops, at.parameters,
+               fmt::format("{:.5g} .. {:.5g}", at.parameters_interval.low, at.parameters_interval.high), at.tokens,
+               at.loss, fmt::format("{:.4f} .. {:.4f}", at.loss_interval.low, at.loss_interval.high));
+  }
+  const std::vector<IsoFlop> isos = iso_flops(study.points, kFlopsPerParameter);
+  if (!isos.empty())
+    fmt::print("\n{:>12} {:>6} {:>14} {:>9}   parabolas of equal FLOPs\n", "FLOPs", "runs", "best N", "loss");
+  for (const IsoFlop& iso : isos) {
+    const bool found = iso.best_parameters > 0;
+    fmt::print("{:>12.4g} {:>6} {:>14} {:>9}\n", iso.flops, iso.runs,
+               found ? fmt::format("{:.5g}", iso.best_parameters) : "-",
+               found ? fmt::format("{:.4f}", iso.best_loss) : "-");
+  }
+  for (const FinishedRun& run : study.runs) {
+    if (!run.left_out.empty()) fmt::print("left out: {}: {}\n", run.folder, run.left_out);
+  }
+}
+
+}  // namespace
+
+void run_fit(const FitOptions& options) {
+  const FitConfig config = fit_config(options.overrides);
+  const Study study = study_of(options, config);
+  std::string left_out;
+  for (const FinishedRun& run : study.runs) {
+    if (!run.left_out.empty()) left_out += concat("; left out ", run.folder, ": ", run.left_out);
+  }
+  constexpr size_t kFewest = kLawConstants + 1;
+  ENSURE(study.points.size() >= kFewest, "a scaling law needs at least ", kFewest, " finished runs, there are ",
+         study.points.size(), left_out);
+  const ScalingFit fit(study.points, static_cast<int>(config.draws()), static_cast<uint64_t>(config.seed()),
+                       config.huber());
+  if (options.json) return print_json(config, study, fit);
+  print_tables(config, study, fit);
+}
+
+}  // namespace sluice

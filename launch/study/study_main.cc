@@ -1,0 +1,40 @@
+#include <cstdio>
+#include <exception>
+#include <string_view>
+
+#include <glog/logging.h>
+
+#include "launch/study/fit_command.h"
+
+// What `sluice` starts in its place for commands that need libraries which training must not load. The arguments are
+// those that it has checked: fit [--json] [--set FIELD=VALUE]... RUN...
+int main(int argc, char** argv) {
+  using namespace sluice;
+  FitOptions options;
+  if (argc < 3 || std::string_view(argv[1]) != "fit") {
+    std::fprintf(stderr, "error: %s is started by sluice; see sluice fit --help\n", argv[0]);
+    return 1;
+  }
+  for (int i = 2; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (argument == "--json") {
+      options.json = true;
+    } else if (argument == "--set" && i + 1 < argc) {
+      options.overrides.emplace_back(argv[++i]);
+    } else {
+      options.runs.emplace_back(argument);
+    }
+  }
+  // Of Ceres, which also tells of what it recovers from.
+  FLAGS_logtostderr = true;
+  FLAGS_minloglevel = google::GLOG_ERROR;
+  google::InitGoogleLogging(argv[0]);
+  try {
+    run_fit(options);
+    if (std::fflush(stdout) == 0) return 0;
+    std::fprintf(stderr, "error: standard output: cannot write\n");
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "error: %s\n", error.what());
+  }
+  return 1;
+}
