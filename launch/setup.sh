@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what Sluice needs from Debian's packages. Repeatable; needs root or sudo.
-#   launch/setup.sh [--tests]    --tests adds what only the tests need
+#   launch/setup.sh [--studies] [--tests]    --studies adds what `sluice fit` needs, --tests that and what only tests need
 set -euo pipefail
 
 packages=(
@@ -10,13 +10,14 @@ packages=(
   libopenblas-openmp-dev librandom123-dev
   libfmt-dev libcli11-dev nlohmann-json3-dev
   libxxhash-dev libzstd-dev zlib1g-dev libpcre2-dev libutf8proc-dev
-  libzmq3-dev cppzmq-dev libceres-dev
+  libzmq3-dev cppzmq-dev
   ca-certificates xz-utils
 )
 for argument in "$@"; do
   case "$argument" in
-    --tests) packages+=(clang-format iproute2 dpkg-dev file slurm-wlm munge) ;;
-    *) echo "error: unknown argument $argument; usage: launch/setup.sh [--tests]" >&2; exit 1 ;;
+    --studies) packages+=(libceres-dev) ;;
+    --tests) packages+=(libceres-dev clang-format iproute2 dpkg-dev file slurm-wlm munge) ;;
+    *) echo "error: unknown argument $argument; usage: launch/setup.sh [--studies] [--tests]" >&2; exit 1 ;;
   esac
 done
 
