@@ -39,8 +39,8 @@ class Target {
         link->set_bytes_per_s(calibration_->copied_bytes_per_s / 2);
         link->set_latency_s(2e-6);
       }
-      target_.emplace(
-          PlanTarget{calibration_->speed, network, static_cast<double>(node_memory_bytes()) / world, 0, true});
+      target_.emplace(PlanTarget{calibration_->speed, network, static_cast<double>(node_memory_bytes()) / world, 0,
+                                 cpu_overhead(config.cpu().threads(), world > 1)});
       return;
     }
     machine_ = find_machine(device);
@@ -50,7 +50,7 @@ class Target {
                                {machine_.ranks_a_node(), machine_.within_node(), machine_.between_nodes()},
                                machine_.memory_bytes(),
                                dtype == DType::kBF16 ? machine_.bf16_flops() : machine_.f32_flops(),
-                               false});
+                               {0, static_cast<int64_t>(machine_.reserved_bytes()), true}});
   }
   const PlanTarget& get() const { return *target_; }
 
@@ -79,7 +79,7 @@ void print_json(const TrainConfig& config, const PlanOptions& options, const Pla
   out["parameters_total"] = plan.parameters.total;
   out["parameters_active"] = plan.parameters.active;
   out["flops_per_token"] = plan.flops_per_token;
-  out["flops_per_step"] = plan.step.flops() * options.world;
+  out["flops_per_step_of_fullest_rank"] = plan.step.flops();
   out["tokens_per_step"] = config.training().global_batch_size() * config.training().sequence_length();
   out["imbalance"] = config.plan().imbalance();
   out["memory_per_rank"] = nlohmann::ordered_json::object();
@@ -123,6 +123,11 @@ void print_step(const RunPlan& plan) {
   for (const auto& [name, op] : plan.step.ops) ops.emplace_back(op.seconds, name);
   std::sort(ops.rbegin(), ops.rend());
   constexpr size_t kShownOps = 8;
+  if (ops.empty() || ops.front().first == 0) {
+    fmt::print(
+        "\ntime of a step: not measured, a part of this model would take this machine too much memory or time\n");
+    return;
+  }
   fmt::print("\n{:<32} {:>12} {:>8}\n", "time of a step", "ms", "%");
   double rest = 0;
   const auto line = [&](const std::string& name, double seconds) {
@@ -167,6 +172,8 @@ void run_plan(const PlanOptions& options) {
   if (options.device != "cpu" && !config.has_precision()) config.set_precision(TrainConfig::BF16);
   ENSURE(options.device != "cpu" || config.precision() != TrainConfig::BF16,
          "precision=BF16 is computed by GPUs only: plan it for --device h100, h200 or b200");
+  ENSURE(options.device == "cpu" || config.precision() != TrainConfig::F64,
+         "precision=F64 is for verification on CPUs; use BF16 or F32");
   validate_plan(config, options.world, std::max(1, cores / options.world));
   const Target target(options.device, config, options.world);
   const RunPlan plan = plan_run(config, target.get());

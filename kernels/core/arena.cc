@@ -80,7 +80,9 @@ Tensor Arena::count(std::string_view name, int64_t padded, DType dtype, Shape sh
     peak_is_now_ = true;
   }
   if (is_float(dtype)) return {static_cast<char*>(base_) + at, dtype, Device::kNone, shape};
-  integers_.emplace_back(at, std::make_unique<char[]>(static_cast<size_t>(padded)));
+  // Pages that nobody looks at are never taken.
+  integers_.emplace_back(at, std::calloc(static_cast<size_t>(padded) + 1, 1));
+  ENSURE(integers_.back().second, "arena ", name_, ": ", name, ": no memory for ", padded, " bytes");
   return {integers_.back().second.get(), dtype, Device::kCpu, shape};
 }
 

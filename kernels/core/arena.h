@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <stop_token>
 #include <string>
@@ -72,7 +73,10 @@ class Arena {
   // Without memory: what is allocated, and the memory of the integers among it.
   std::vector<Allocation> counted_, peak_;
   bool peak_is_now_ = false;
-  std::vector<std::pair<int64_t, std::unique_ptr<char[]>>> integers_;
+  struct Free {
+    void operator()(void* p) const { std::free(p); }
+  };
+  std::vector<std::pair<int64_t, std::unique_ptr<void, Free>>> integers_;
 };
 
 /// Gives back what is allocated from an arena in a scope.

@@ -66,9 +66,9 @@ bool is_run(const fs::path& folder) { return fs::exists(folder / "config.textpro
 
 }  // namespace
 
-FinishedRun read_run(const std::string& folder) {
-  FinishedRun run;
-  run.folder = folder;
+namespace {
+
+void fill(const std::string& folder, FinishedRun& run) {
   run.config = load_config(folder + "/config.textproto", {});
   run.parameters = count_parameters(run.config.model());
   run.diverged = says_that_it_diverged(folder + "/audit.jsonl");
@@ -81,6 +81,18 @@ FinishedRun read_run(const std::string& folder) {
     run.left_out = concat("it is at step ", done, " of ", wanted);
   } else if (!std::isfinite(run.loss)) {
     run.left_out = "its loss is not finite";
+  }
+}
+
+}  // namespace
+
+FinishedRun read_run(const std::string& folder) {
+  FinishedRun run;
+  run.folder = folder;
+  try {
+    fill(folder, run);
+  } catch (const Error& error) {
+    run.left_out = error.what();
   }
   return run;
 }

@@ -23,8 +23,8 @@ struct FinishedRun {
   double tokens() const { return steps.empty() ? 0 : static_cast<double>(steps.back().tokens); }
 };
 
-/// Reads config.textproto, metrics.jsonl and audit.jsonl of a run. Throws Error naming the file that is missing or
-/// damaged; a run that has diverged or is not at its end is told by left_out.
+/// Reads config.textproto, metrics.jsonl and audit.jsonl of a run. One that has diverged, is not at its end or has a
+/// file that cannot be read is told by left_out.
 FinishedRun read_run(const std::string& folder);
 
 /// The runs in folders that are runs, or hold some, one level below or in `cells`. Throws Error naming a folder without

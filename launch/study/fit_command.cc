@@ -15,7 +15,7 @@
 namespace sluice {
 namespace {
 
-// Operations a parameter and token, forward and backward.
+// Operations an active parameter and token, forward and backward.
 constexpr double kFlopsPerParameter = 6;
 
 FitConfig fit_config(const std::vector<std::string>& overrides) {
@@ -41,29 +41,46 @@ FitConfig fit_config(const std::vector<std::string>& overrides) {
 struct Study {
   std::vector<FinishedRun> runs;
   std::vector<ScalingPoint> points;  ///< of those that are not left out
+  /// Operations a token and a parameter, as they are counted; 0: runs differ in the share of their active ones, so that
+  /// no budget follows from them.
+  double flops_per_parameter = kFlopsPerParameter;
 };
+
+/// Sets flops_per_parameter from shares of active parameters.
+void set_flops(std::vector<double> shares, Study& study) {
+  constexpr double kAlike = 1.02;
+  if (shares.empty()) return;
+  std::sort(shares.begin(), shares.end());
+  const bool alike = shares.back() <= kAlike * shares.front();
+  study.flops_per_parameter = alike ? kFlopsPerParameter * shares[shares.size() / 2] : 0;
+}
 
 Study study_of(const FitOptions& options, const FitConfig& config) {
   Study study;
   study.runs = read_runs(options.runs);
   bool held_out = true, of_training = true;
+  std::vector<double> shares;
   for (const FinishedRun& run : study.runs) {
     if (!run.left_out.empty()) continue;
     (run.held_out ? of_training : held_out) = false;
-    const int64_t parameters = config.parameters() == FitConfig::TOTAL ? run.parameters.total : run.parameters.active;
-    study.points.push_back({static_cast<double>(parameters), run.tokens(), run.loss});
+    const double active = static_cast<double>(run.parameters.active), total = static_cast<double>(run.parameters.total);
+    const bool counts_all = config.parameters() == FitConfig::TOTAL;
+    study.points.push_back({counts_all ? total : active, run.tokens(), run.loss});
+    shares.push_back(counts_all ? active / total : 1);
   }
+  set_flops(std::move(shares), study);
   ENSURE(held_out || of_training || study.points.empty(),
          "some runs have a loss on evaluation sets at their end and others have not: they cannot be compared");
   return study;
 }
 
-double flops_of(const ScalingPoint& p) { return kFlopsPerParameter * p.parameters * p.tokens; }
-
 std::vector<double> budgets_of(const FitConfig& config, const Study& study) {
+  if (study.flops_per_parameter == 0) return {};
   if (config.budget_size() > 0) return {config.budget().begin(), config.budget().end()};
   double largest = 0;
-  for (const ScalingPoint& p : study.points) largest = std::max(largest, flops_of(p));
+  for (const ScalingPoint& p : study.points) {
+    largest = std::max(largest, study.flops_per_parameter * p.parameters * p.tokens);
+  }
   return {10 * largest, 100 * largest};
 }
 
@@ -72,15 +89,19 @@ struct Extrapolation {
   double flops, parameters, tokens, loss;
   Interval parameters_interval, loss_interval;
 };
-Extrapolation extrapolate(const ScalingFit& fit, double flops, double level) {
+Extrapolation extrapolate(const ScalingFit& fit, const Study& study, double flops, double level) {
   Extrapolation at{};
   at.flops = flops;
-  at.parameters = fit.law().best_parameters(flops, kFlopsPerParameter);
-  at.tokens = flops / kFlopsPerParameter / at.parameters;
+  at.parameters = fit.law().best_parameters(flops, study.flops_per_parameter);
+  at.tokens = flops / study.flops_per_parameter / at.parameters;
   at.loss = fit.law().loss(at.parameters, at.tokens);
-  at.parameters_interval = fit.best_parameters(flops, kFlopsPerParameter, level);
+  at.parameters_interval = fit.best_parameters(flops, study.flops_per_parameter, level);
   at.loss_interval = fit.loss(at.parameters, at.tokens, level);
   return at;
+}
+
+std::vector<IsoFlop> isos_of(const Study& study) {
+  return study.flops_per_parameter > 0 ? iso_flops(study.points, study.flops_per_parameter) : std::vector<IsoFlop>{};
 }
 
 nlohmann::ordered_json to_json(const Interval& interval) { return {interval.low, interval.high}; }
@@ -101,7 +122,7 @@ void print_json(const FitConfig& config, const Study& study, const ScalingFit& f
   }
   out["extrapolations"] = nlohmann::ordered_json::array();
   for (const double flops : budgets_of(config, study)) {
-    const Extrapolation at = extrapolate(fit, flops, config.level());
+    const Extrapolation at = extrapolate(fit, study, flops, config.level());
     out["extrapolations"].push_back({{"flops", at.flops},
                                      {"best_parameters", at.parameters},
                                      {"best_parameters_interval", to_json(at.parameters_interval)},
@@ -110,7 +131,7 @@ void print_json(const FitConfig& config, const Study& study, const ScalingFit& f
                                      {"loss_interval", to_json(at.loss_interval)}});
   }
   out["iso_flops"] = nlohmann::ordered_json::array();
-  for (const IsoFlop& iso : iso_flops(study.points, kFlopsPerParameter)) {
+  for (const IsoFlop& iso : isos_of(study)) {
     nlohmann::ordered_json line = {{"flops", iso.flops}, {"runs", iso.runs}};
     if (iso.best_parameters > 0) {
       line["best_parameters"] = iso.best_parameters;
@@ -130,15 +151,20 @@ void print_tables(const FitConfig& config, const Study& study, const ScalingFit&
   for (size_t i = 0; i < values.size(); ++i) {
     fmt::print("{:<8} {:>14.6g} {:>14.6g} {:>14.6g}\n", kLawNames[i], values[i], intervals[i].low, intervals[i].high);
   }
-  fmt::print("\n{:>12} {:>14} {:>31} {:>14} {:>9} {:>21}\n", "FLOPs", "best N", "from .. to", "D", "loss",
-             "from .. to");
-  for (const double flops : budgets_of(config, study)) {
-    const Extrapolation at = extrapolate(fit, flops, config.level());
-    fmt::print("{:>12.4g} {:>14.5g} {:>31} {:>14.5g} {:>9.4f} {:>21}\n", at.flops, at.parameters,
-               fmt::format("{:.5g} .. {:.5g}", at.parameters_interval.low, at.parameters_interval.high), at.tokens,
-               at.loss, fmt::format("{:.4f} .. {:.4f}", at.loss_interval.low, at.loss_interval.high));
+  if (study.flops_per_parameter > 0) {
+    fmt::print("\n{:>12} {:>14} {:>31} {:>14} {:>9} {:>21}\n", "FLOPs", "best N", "from .. to", "D", "loss",
+               "from .. to");
+    for (const double flops : budgets_of(config, study)) {
+      const Extrapolation at = extrapolate(fit, study, flops, config.level());
+      fmt::print("{:>12.4g} {:>14.5g} {:>31} {:>14.5g} {:>9.4f} {:>21}\n", at.flops, at.parameters,
+                 fmt::format("{:.5g} .. {:.5g}", at.parameters_interval.low, at.parameters_interval.high), at.tokens,
+                 at.loss, fmt::format("{:.4f} .. {:.4f}", at.loss_interval.low, at.loss_interval.high));
+    }
+  } else {
+    fmt::print(
+        "\nno budget: runs differ in the share of their parameters that is active, which is what computing takes\n");
   }
-  const std::vector<IsoFlop> isos = iso_flops(study.points, kFlopsPerParameter);
+  const std::vector<IsoFlop> isos = isos_of(study);
   if (!isos.empty())
     fmt::print("\n{:>12} {:>6} {:>14} {:>9}   parabolas of equal FLOPs\n", "FLOPs", "runs", "best N", "loss");
   for (const IsoFlop& iso : isos) {

@@ -131,6 +131,8 @@ void check(const std::vector<ScalingPoint>& points) {
 }
 
 Interval quantiles(std::vector<double> values, double level) {
+  std::erase_if(values, [](double value) { return !std::isfinite(value); });
+  if (values.empty()) return {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::quiet_NaN()};
   std::sort(values.begin(), values.end());
   const auto at = [&](double share) {
     const double place = share * static_cast<double>(values.size() - 1);
@@ -179,7 +181,11 @@ ScalingFit::ScalingFit(const std::vector<ScalingPoint>& points, int draws, uint6
     std::vector<Centred> from(3, best.at);
     from[1].exponents[0] *= 1.3;
     from[2].exponents[1] *= 1.3;
-    samples_.push_back(law_of(best_of(sample, centre, from, huber).at, centre));
+    try {
+      samples_.push_back(law_of(best_of(sample, centre, from, huber).at, centre));
+    } catch (const Error&) {
+      // A sample of few different runs may have no law.
+    }
   }
 }
 

@@ -5,6 +5,7 @@
 #include <glog/logging.h>
 
 #include "launch/study/fit_command.h"
+#include "parallel/fatal.h"
 
 // What `sluice` starts in its place for commands that need libraries which training must not load. The arguments are
 // those that it has checked: fit [--json] [--set FIELD=VALUE]... RUN...
@@ -33,8 +34,12 @@ int main(int argc, char** argv) {
     run_fit(options);
     if (std::fflush(stdout) == 0) return 0;
     std::fprintf(stderr, "error: standard output: cannot write\n");
+  } catch (const Error& error) {
+    std::fprintf(stderr, "error: %s\n", error.what());
+    return exit_code(error.fault());
   } catch (const std::exception& error) {
     std::fprintf(stderr, "error: %s\n", error.what());
+    return exit_code(Fault::kInternal);
   }
   return 1;
 }

@@ -8,6 +8,7 @@
 
 #include "models/count.h"
 #include "parallel/planned_group.h"
+#include "runtime/plan/fit.h"
 #include "runtime/plan/plain_batch.h"
 #include "runtime/step.h"
 #include "runtime/validate.h"
@@ -73,15 +74,19 @@ bool halve(TrainConfig& config) {
   return true;
 }
 
+/// Of a rank in a micro-step.
+double flops_of(const TrainConfig& config) {
+  const TrainingConfig& t = config.training();
+  const double tokens =
+      static_cast<double>(t.micro_batch_size() * t.sequence_length()) / static_cast<double>(config.mesh().tp());
+  return tokens * train_flops_per_token(config.model(), t.sequence_length());
+}
+
 TrainConfig part_of(const TrainConfig& config) {
   TrainConfig part = config;
   keep_two_layers(part);
   const auto is_long = [&] {
-    const double tokens = static_cast<double>(part.training().micro_batch_size() * part.training().sequence_length()) /
-                          static_cast<double>(part.mesh().tp());
-    const int64_t ranks = part.mesh().tp();
-    return count_parameters(part.model()).total / ranks > kMostParameters ||
-           tokens * train_flops_per_token(part.model(), part.training().sequence_length()) > kMostFlops;
+    return count_parameters(part.model()).total / part.mesh().tp() > kMostParameters || flops_of(part) > kMostFlops;
   };
   while (is_long() && halve(part)) {
   }
@@ -189,22 +194,36 @@ double MeasuredSpeed::as_timed(const OpCost& cost) const {
 
 Calibration calibrate(const TrainConfig& config, int neighbours) {
   const TrainConfig part = part_of(config);
+  // A quarter of the machine's memory, for weights, gradients, moments and what else a rank takes.
+  const int64_t each = 24 * count_parameters(part.model()).total + (int64_t{256} << 20), all = node_memory_bytes() / 4;
   Calibration calibration;
+  calibration.copied_bytes_per_s = measure_copying();
+  if (each > all || flops_of(part) > 10 * kMostFlops) return calibration;
+  neighbours = static_cast<int>(std::min<int64_t>(neighbours, all / each - 1));
+  calibration.timed = true;
   std::atomic<bool> done{false};
   std::vector<std::jthread> others;
   for (int i = 0; i < neighbours; ++i) {
     others.emplace_back([&] {
-      TimedRank rank(part, nullptr);
-      while (!done) rank.step(false);
+      try {
+        TimedRank rank(part, nullptr);
+        while (!done) rank.step(false);
+      } catch (const Error&) {
+        // One neighbour less.
+      }
     });
   }
+  // Also when this rank fails.
+  const struct Finish {
+    std::atomic<bool>& done;
+    ~Finish() { done = true; }
+  } finish{done};
   TimedRank rank(part, &calibration.speed);
   rank.step(false);
   const Clock::time_point start = Clock::now();
   // Long enough that what else a machine does now and then is no part of the median.
   for (int i = 0; i < 3 || (seconds_since(start) < 2 && i < 50); ++i) rank.step(true);
   calibration.copied_bytes_per_s = measure_copying();
-  done = true;
   return calibration;
 }
 

@@ -34,6 +34,7 @@ class MeasuredSpeed : public OpSpeed {
 struct Calibration {
   MeasuredSpeed speed;
   double copied_bytes_per_s = 0;
+  bool timed = false;  ///< false: even a part of the model would take this machine too much memory or time
 };
 
 /// Times the ops of a rank of a validated configuration by some steps of it with two layers, and fewer tokens, experts

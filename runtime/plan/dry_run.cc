@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "parallel/planned_group.h"
 #include "runtime/diagnostics.h"
@@ -70,6 +71,8 @@ class DryRun::Rank {
         finder_(mesh_, model_, step_),
         staging_("checkpoint copy", MemorySource::kNone, physical_memory_bytes()) {
     step_.set_watch(&finder_);
+    // What ops would have written and the host reads.
+    std::memset(model_.numbers.base(), 0, static_cast<size_t>(model_.numbers.used_bytes()));
     const int64_t every = config.checkpoint().every();
     if (every > 0 && every < config.training().steps()) {
       ShardSnapshot(owned_elements(model_, step_.optimizer(), mesh_), staging_);

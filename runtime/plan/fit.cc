@@ -42,7 +42,7 @@ int64_t peak_bytes(const TrainConfig& config, int rank) {
   Unobserved nobody;
   dry.step(std::min<int64_t>(2, dry.micro_steps()), nobody);
   if (config.data().eval_size() > 0) dry.evaluate(nobody);
-  return memory_table(dry.memory(), config.cpu().threads(), mesh_shape(config).world() > 1).total;
+  return memory_table(dry.memory(), cpu_overhead(config.cpu().threads(), mesh_shape(config).world() > 1)).total;
 }
 
 void recompute_all(TrainConfig& config) {

@@ -48,16 +48,21 @@ const char* use_of(std::string_view arena, std::string_view allocation) {
 
 }  // namespace
 
-MemoryTable memory_table(const std::vector<PlannedArena>& arenas, int64_t threads, bool with_mpi) {
+Overhead cpu_overhead(int64_t threads, bool with_mpi) {
+  return {threads * ThreadPool::kWorkspaceBytes, kProgramBytes + (with_mpi ? kMpiBytes : 0)};
+}
+
+MemoryTable memory_table(const std::vector<PlannedArena>& arenas, const Overhead& overhead) {
   std::array<int64_t, kUses.size()> bytes{};
   const auto add = [&](std::string_view use, int64_t more) {
     bytes[static_cast<size_t>(std::find(kUses.begin(), kUses.end(), use) - kUses.begin())] += more;
   };
   for (const PlannedArena& arena : arenas) {
+    if (overhead.copies_elsewhere && (arena.name == "checkpoint copy" || arena.name == "snapshots")) continue;
     for (const Arena::Allocation& allocation : arena.peak) add(use_of(arena.name, allocation.name), allocation.bytes);
   }
-  add("workspace", threads * ThreadPool::kWorkspaceBytes);
-  add("program", kProgramBytes + (with_mpi ? kMpiBytes : 0));
+  add("workspace", overhead.workspace_bytes);
+  add("program", overhead.program_bytes);
   MemoryTable table;
   for (size_t use = 0; use < kUses.size(); ++use) {
     if (bytes[use] > 0) table.uses.emplace_back(kUses[use], bytes[use]);

@@ -8,10 +8,10 @@ namespace sluice {
 namespace {
 
 /// A rank's memory at its peak in a run.
-MemoryTable memory_of(DryRun& rank, const TrainConfig& config, const PlanTarget& target, int world) {
+MemoryTable memory_of(DryRun& rank, const TrainConfig& config, const PlanTarget& target) {
   Unobserved nobody;
   if (config.data().eval_size() > 0) rank.evaluate(nobody);
-  return memory_table(rank.memory(), target.is_cpu ? config.cpu().threads() : 0, target.is_cpu && world > 1);
+  return memory_table(rank.memory(), target.overhead);
 }
 
 template <class Visit>
@@ -32,12 +32,12 @@ RunPlan plan_run(const TrainConfig& config, const PlanTarget& target) {
   const double imbalance = config.plan().imbalance();
   DryRun first(config, 0, imbalance);
   plan.step = plan_step(first, target.speed, target.network, plan.mesh);
-  plan.memory = memory_of(first, config, target, world);
+  plan.memory = memory_of(first, config, target);
   if (world > 1) {
     DryRun last(config, world - 1, imbalance);
     Unobserved nobody;
     last.step(std::min<int64_t>(2, last.micro_steps()), nobody);
-    const MemoryTable memory = memory_of(last, config, target, world);
+    const MemoryTable memory = memory_of(last, config, target);
     if (memory.total > plan.memory.total) plan.memory = memory;
   }
   const double tokens =

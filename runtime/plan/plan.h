@@ -14,7 +14,7 @@ struct PlanTarget {
   Network network;
   double memory_bytes = 0;  ///< that a rank may take
   double peak_flops = 0;    ///< of a rank, operations a second; 0: not known
-  bool is_cpu = true;       ///< threads with workspaces, and MPI's memory
+  Overhead overhead{};
 };
 
 /// What a run of a validated configuration takes of each rank. Ranks differ by a few numbers; it is of the one with the

@@ -66,8 +66,12 @@ void StepClock::op(const OpCost& cost) {
   plan_.seconds += seconds;
 }
 
+bool StepClock::within_node(const GroupCall& call) const {
+  return span(call.group.name(), shape_) <= network_.ranks_a_node;
+}
+
 double StepClock::duration(const GroupCall& call) const {
-  const bool within = span(call.group.name(), shape_) <= network_.ranks_a_node;
+  const bool within = within_node(call);
   const Link& link = within ? network_.within_node : network_.between_nodes;
   double bytes = static_cast<double>(call.bytes_sent), inside = 0;
   // An exchange leaves the node only for those outside.
@@ -83,7 +87,7 @@ double StepClock::duration(const GroupCall& call) const {
 
 void StepClock::after(const GroupCall& call) {
   if (call.group.size() == 1) return;
-  double& free_at = free_at_[call.group.name()];
+  double& free_at = free_at_[within_node(call)];
   const double takes = duration(call);
   StepPlan::Calls& calls = plan_.calls[{call.group.name(), call.operation}];
   calls.bytes_sent += call.bytes_sent;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <map>
 #include <string>
 #include <utility>
@@ -37,7 +38,7 @@ struct StepPlan {
 };
 
 /// Keeps a rank's time through a planned step: ops follow one another; what a call to other ranks starts goes on beside
-/// them, one call of a group after the other, until it is done or waited for.
+/// them, one call of a link after the other, until it is done or waited for.
 class StepClock : public PlanObserver {
  public:
   /// All must outlive the clock.
@@ -52,13 +53,14 @@ class StepClock : public PlanObserver {
   const StepPlan& plan() const { return plan_; }
 
  private:
+  bool within_node(const GroupCall& call) const;
   double duration(const GroupCall& call) const;
 
   const OpSpeed& speed_;
   const Network& network_;
   const MeshShape& shape_;
   StepPlan plan_;
-  std::map<std::string, double> free_at_;                           // of each group
+  std::array<double, 2> free_at_{};                                 // of the links between nodes and within
   std::map<std::pair<const ProcessGroup*, int64_t>, double> ends_;  // of what is under way
 };
 

@@ -25,7 +25,7 @@ int64_t total(const TrainConfig& config) {
   DryRun dry(config, 0, config.plan().imbalance());
   Unobserved nobody;
   dry.step(2, nobody);
-  return memory_table(dry.memory(), 1, mesh_shape(config).world() > 1).total;
+  return memory_table(dry.memory(), cpu_overhead(1, mesh_shape(config).world() > 1)).total;
 }
 
 TEST(Fit, SaysNothingOfWhatFitsToTheByte) {
@@ -64,13 +64,14 @@ TEST(MemoryTable, HasAllUsesOfAnArenaByWhatIsInIt) {
       {"scratch", 7, {{"partial_sum", 3}, {"logits", 4}}},
       {"evaluation: scratch", 6, {{"logits", 6}}},
       {"checkpoint copy", 3, {{"weights", 3}}}};
-  const MemoryTable table = memory_table(arenas, 1, false);
+  const MemoryTable table = memory_table(arenas, cpu_overhead(1, false));
   const std::vector<std::pair<std::string, int64_t>> want = {
       {"weights", 10},        {"moments", 15},      {"gradients", 10},           {"saved_activations", 4},
       {"expert_dispatch", 5}, {"communication", 5}, {"workspace", 4 + 8 * kMiB}, {"evaluation", 6},
       {"checkpoint_copy", 3}, {"other", 5},         {"program", 32 * kMiB}};
   EXPECT_EQ(table.uses, want);
   EXPECT_EQ(table.total, 67 + 40 * kMiB);
+  EXPECT_EQ(memory_table(arenas, {0, 5, true}).total, 64 + 5) << "copies are elsewhere";
 }
 
 }  // namespace

@@ -111,11 +111,11 @@ TEST(Machines, AreKnownByNameWithAllFigures) {
   for (const std::string& name : machine_names()) {
     const Machine machine = find_machine(name);
     EXPECT_GT(machine.source_size(), 0) << name;
-    for (const double figure :
-         {machine.memory_bytes(), machine.f32_flops(), machine.bf16_flops(), machine.memory_bytes_per_s(),
-          machine.matrix_share(), machine.grouped_matrix_share(), machine.attention_share(), machine.memory_share(),
-          machine.op_s(), machine.within_node().bytes_per_s(), machine.within_node().latency_s(),
-          machine.between_nodes().bytes_per_s(), machine.between_nodes().latency_s()}) {
+    for (const double figure : {machine.memory_bytes(), machine.reserved_bytes(), machine.f32_flops(),
+                                machine.bf16_flops(), machine.memory_bytes_per_s(), machine.matrix_share(),
+                                machine.grouped_matrix_share(), machine.attention_share(), machine.memory_share(),
+                                machine.op_s(), machine.within_node().bytes_per_s(), machine.within_node().latency_s(),
+                                machine.between_nodes().bytes_per_s(), machine.between_nodes().latency_s()}) {
       EXPECT_GT(figure, 0) << name;
     }
   }

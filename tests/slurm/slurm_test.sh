@@ -3,7 +3,7 @@
 #   sbatch with srun and with mpirun
 #   a job that its time limit's signal stops: it is queued again, goes on, and ends like one that was not stopped, to the
 #     last bit of its weights
-#   a node that is killed in mid-run: the job goes on elsewhere
+#   a rank that is killed, and a node: the job goes on, elsewhere
 #   a sweep as a job array
 set -euo pipefail
 for program in slurmctld slurmd munged sbatch; do
@@ -99,6 +99,41 @@ for launcher in srun mpirun; do
   same_weights straight "stopped_$launcher" step_00001500
   echo "stopped and queued again, $launcher: $((SECONDS - began)) s"
 done
+
+began=$SECONDS
+job=$(LAUNCHER=srun submit cancelled)
+until_step cancelled 100
+scancel "$job"
+for ((i = 0; i < 150; ++i)); do
+  [ "$(state "$job")" != CANCELLED ] || [ -n "$(scontrol show job "$job" | grep -o 'JobState=COMPLETING')" ] || break
+  sleep 0.2
+done
+sleep 6
+grep -q '"event":"preempted"' cancelled/audit.jsonl || { cat "$job.log"; fail "scancel: nothing was saved"; }
+job=$(LAUNCHER=srun submit cancelled)
+ended "$job" 120
+diff <(losses straight) <(losses cancelled) || fail "losses of the run that was cancelled"
+same_weights straight cancelled step_00001500
+echo "cancelled and submitted again: $((SECONDS - began)) s"
+
+# What no start could mend is not queued again.
+job=$(CONFIG=$work/nowhere.textproto LAUNCHER=srun submit mistaken)
+for ((i = 0; i < 150; ++i)); do
+  [ "$(state "$job")" != FAILED ] || break
+  sleep 0.2
+done
+scontrol show job "$job" | grep -q 'Restarts=0' || fail "a job with a mistake was queued again"
+scontrol show job "$job" | grep -q 'ExitCode=1:0' || { cat "$job.log"; fail "the exit code of a job with a mistake"; }
+
+began=$SECONDS
+job=$(SLUICE_RESTARTS=1 LAUNCHER=srun submit killed)
+until_step killed 100
+pkill -KILL -n -f "train .*--run $work/killed"
+ended "$job" 180
+scontrol show job "$job" | grep -q 'Comment=sluice-failures:1' || fail "the job of the rank that was killed was not queued again"
+diff <(losses straight) <(losses killed) || fail "losses of the run whose rank was killed"
+same_weights straight killed step_00001500
+echo "a rank killed in mid-run: the job ended after $((SECONDS - began)) s"
 
 began=$SECONDS
 job=$(LAUNCHER=srun submit lost)
