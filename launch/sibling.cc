@@ -17,8 +17,9 @@ void become_sibling(const std::string& program, const std::vector<std::string>& 
   for (const std::string& argument : arguments) words.push_back(const_cast<char*>(argument.c_str()));
   words.push_back(nullptr);
   execv(path.c_str(), words.data());
-  throw Error(concat(path, ": cannot be started: ", std::strerror(errno), "; it is built where Ceres is installed (launch/setup.sh --studies), and belongs beside sluice"), __FILE__,
-              __LINE__, Fault::kUser);
+  throw Error(concat(path, ": cannot be started: ", std::strerror(errno),
+                     "; it is built where Ceres is installed (launch/setup.sh --studies), and belongs beside sluice"),
+              __FILE__, __LINE__, Fault::kUser);
 }
 
 }  // namespace sluice
