@@ -56,10 +56,10 @@ TEST(ScalingLaw, ItsBestRunIsBetterThanItsNeighbours) {
 // SLUICE_DRAWS=100 takes half a minute.
 TEST(ScalingFit, HoldsAKnownLawInNearlyAllDraws) {
   const char* wanted = std::getenv("SLUICE_DRAWS");
-  const int draws = wanted ? std::atoi(wanted) : 10;
+  const int draws = wanted ? std::atoi(wanted) : 5;
   int held = 0, predicted = 0;
   for (uint64_t draw = 0; draw < static_cast<uint64_t>(draws); ++draw) {
-    const ScalingFit fit(runs(0.005, draw), 100, draw);
+    const ScalingFit fit(runs(0.005, draw), wanted ? 100 : 60, draw);
     const auto intervals = fit.intervals();
     const auto constants = constants_of(kLaw);
     bool all = true;
