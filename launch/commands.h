@@ -22,6 +22,14 @@ struct TrainOptions {
 /// `sluice train`. Every rank calls it; so with the others that take a Session.
 void run_train(const TrainOptions& options, Session& session, PhaseTimer& startup);
 
+struct SweepOptions {
+  std::string study;    ///< file
+  std::string run_dir;  ///< the study's folder
+};
+/// `sluice sweep`: all cells of a study that have not ended. Throws AgreedError of Fault::kPreempted after a signal, of
+/// Fault::kUser when cells have failed.
+void run_sweep(const SweepOptions& options, Session& session);
+
 struct EvalOptions {
   std::vector<std::string> overrides;  ///< of the checkpoint's configuration
   std::string checkpoint;              ///< a step folder

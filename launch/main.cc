@@ -1,75 +1,24 @@
-#include <charconv>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
-#include <functional>
-#include <limits>
 #include <thread>
 
 #include <CLI/CLI.hpp>
 #include <glog/logging.h>
 
 #include "launch/checkpoint_command.h"
+#include "launch/command_line.h"
 #include "launch/commands.h"
 #include "launch/convert_command.h"
 #include "launch/data_command.h"
-#include "launch/on_ranks.h"
 #include "launch/plan_command.h"
 #include "launch/sibling.h"
 #include "launch/spikes_command.h"
 #include "parallel/fatal.h"
-#include "runtime/files/nearest_name.h"
 #include "runtime/signals.h"
 
 namespace sluice {
 namespace {
-
-/// What the command line asked for, run once parsing is done; returns the exit code.
-using Command = std::function<int()>;
-
-/// Checks that the words before the first option name a command. Throws CLI::ParseError with the commands that there
-/// are.
-void check_command(const CLI::App& app, int argc, char** argv) {
-  const CLI::App* command = &app;
-  for (int i = 1; i < argc && *argv[i] != '-'; ++i) {
-    const std::string word = argv[i];
-    const CLI::App* next = nullptr;
-    std::vector<std::string> names;
-    for (const CLI::App* each : command->get_subcommands([](const CLI::App*) { return true; })) {
-      names.push_back(each->get_name());
-      if (names.back() == word) next = each;
-    }
-    if (names.empty()) return;
-    if (!next) {
-      constexpr int kMostChanges = 2;
-      const std::string nearest = nearest_name(word, names, kMostChanges);
-      std::string message = "unknown command \"" + word + "\"";
-      if (!nearest.empty()) message += "; did you mean \"" + nearest + "\"?";
-      for (const std::string& name : names) message += (name == names.front() ? " (commands: " : ", ") + name;
-      throw CLI::ParseError(message + ")", CLI::ExitCodes::InvalidError);
-    }
-    command = next;
-  }
-}
-
-/// Whole numbers of 64 bits from `least` on.
-template <class Int>
-CLI::Validator from(Int least) {
-  const auto check = [least](std::string& text) -> std::string {
-    Int value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error == std::errc() && end == text.data() + text.size() && value >= least) return "";
-    if constexpr (std::numeric_limits<Int>::is_signed) return concat("must be ", least, " or more, got ", text);
-    return concat("must be between ", least, " and ", std::numeric_limits<Int>::max(), ", got ", text);
-  };
-  return CLI::Validator(check, "");
-}
-
-void add_overrides(CLI::App& command, std::vector<std::string>& overrides) {
-  command.add_option("--set", overrides, "override a field of the schema, path=value; repeatable")
-      ->take_all()
-      ->allow_extra_args(false);
-}
 
 void add_config_options(CLI::App& command, ConfigOptions& options) {
   command.add_option("--config", options.file, "configuration in text format")->required();
@@ -99,6 +48,18 @@ void add_train(CLI::App& app, Command& chosen, PhaseTimer& startup) {
   });
 }
 
+void add_sweep(CLI::App& app, Command& chosen) {
+  CLI::App& command = *app.add_subcommand("sweep", "the runs of a study, as many at a time as there are ranks");
+  auto options = std::make_shared<SweepOptions>();
+  command.add_option("--study", options->study, "study in text format")->required();
+  command.add_option("--run", options->run_dir, "folder of the study, which goes on if it is there")->required();
+  command.footer(
+      "Example: mpirun -np 2 --enable-recovery sluice sweep --study configs/studies/learning_rates.textproto "
+      "--run runs/rates");
+  command.parse_complete_callback(heed_stop_signals);
+  does(command, chosen, options, run_sweep);
+}
+
 void add_eval(CLI::App& app, Command& chosen) {
   CLI::App& command = *app.add_subcommand("eval", "held-out loss, perplexity and bits per byte of a checkpoint");
   auto options = std::make_shared<EvalOptions>();
@@ -111,9 +72,7 @@ void add_eval(CLI::App& app, Command& chosen) {
                    "attention to the first token, gate scores, magnitudes and routing of every layer");
   command.add_flag("--json", options->json, "one JSON object on standard output");
   command.footer("Example: sluice eval --checkpoint runs/first/checkpoints/step_00000400 --data data/prose.heldout");
-  command.callback([&chosen, options] {
-    chosen = [options] { return in_session([&](Session& session) { run_eval(*options, session); }); };
-  });
+  does(command, chosen, options, run_eval);
 }
 
 void add_generate(CLI::App& app, Command& chosen) {
@@ -126,9 +85,7 @@ void add_generate(CLI::App& app, Command& chosen) {
   command.add_option("--seed", options->seed, "of the draws")->check(from<uint64_t>(0))->capture_default_str();
   command.footer(
       "Example: sluice generate --checkpoint runs/first/checkpoints/step_00000400 --prompt \"In the beginning\"");
-  command.callback([&chosen, options] {
-    chosen = [options] { return in_session([&](Session& session) { run_generate(*options, session); }); };
-  });
+  does(command, chosen, options, run_generate);
 }
 
 void add_verify(CLI::App& app, Command& chosen) {
@@ -139,9 +96,7 @@ void add_verify(CLI::App& app, Command& chosen) {
   command.footer(
       "Example: mpirun -np 4 sluice verify --config configs/quickstart.textproto --set mesh.tp=2 "
       "--set mesh.ep=4");
-  command.callback([&chosen, options] {
-    chosen = [options] { return in_session([&](Session& session) { run_verify(*options, session); }); };
-  });
+  does(command, chosen, options, run_verify);
 }
 
 void add_data_tokenizer(CLI::App& data, Command& chosen) {
@@ -151,8 +106,7 @@ void add_data_tokenizer(CLI::App& data, Command& chosen) {
   command.add_option("--out", options->out, "tokenizer.json to write")->required();
   command.add_option("files", options->files, "text, or JSONL; .gz and .zst too")->required();
   command.footer("Example: sluice data tokenizer --vocab 4096 --out tokenizer.json texts/*.txt");
-  command.callback(
-      [&chosen, options] { chosen = [options] { return on_first_rank([&] { run_data_tokenizer(*options); }); }; });
+  does(command, chosen, options, run_data_tokenizer);
 }
 
 void add_data_build(CLI::App& data, Command& chosen) {
@@ -164,8 +118,7 @@ void add_data_build(CLI::App& data, Command& chosen) {
   command.add_option("--workers", options->workers, "threads; default all cores");
   command.add_option("files", options->files, "text, one document each, or JSONL; .gz and .zst too")->required();
   command.footer("Example: sluice data build --tokenizer tokenizer.json --out data/prose --held-out 4 texts/*.txt");
-  command.callback(
-      [&chosen, options] { chosen = [options] { return on_first_rank([&] { run_data_build(*options); }); }; });
+  does(command, chosen, options, run_data_build);
 }
 
 void add_data_info(CLI::App& data, Command& chosen) {
@@ -194,8 +147,7 @@ void add_checkpoint_list(CLI::App& checkpoint, Command& chosen) {
   command.add_option("run", options->run_dir, "folder of the run")->required();
   command.add_flag("--json", options->json, "one JSON object on standard output");
   command.footer("Example: sluice checkpoint list runs/first");
-  command.callback(
-      [&chosen, options] { chosen = [options] { return on_first_rank([&] { run_checkpoint_list(*options); }); }; });
+  does(command, chosen, options, run_checkpoint_list);
 }
 
 void add_checkpoint_verify(CLI::App& checkpoint, Command& chosen) {
@@ -205,8 +157,7 @@ void add_checkpoint_verify(CLI::App& checkpoint, Command& chosen) {
   command.add_option("checkpoint", options->checkpoint, "a step folder")->required();
   command.add_flag("--json", options->json, "one JSON object on standard output");
   command.footer("Example: sluice checkpoint verify runs/first/checkpoints/step_00000400");
-  command.callback(
-      [&chosen, options] { chosen = [options] { return on_first_rank([&] { run_checkpoint_verify(*options); }); }; });
+  does(command, chosen, options, run_checkpoint_verify);
 }
 
 void add_checkpoint_diff(CLI::App& checkpoint, Command& chosen) {
@@ -217,8 +168,7 @@ void add_checkpoint_diff(CLI::App& checkpoint, Command& chosen) {
   command.add_option("b", options->b, "another one")->required();
   command.add_flag("--json", options->json, "one JSON object on standard output; `equal` tells the result");
   command.footer("Example: sluice checkpoint diff runs/a/checkpoints/step_00000400 runs/b/checkpoints/step_00000400");
-  command.callback(
-      [&chosen, options] { chosen = [options] { return on_first_rank([&] { run_checkpoint_diff(*options); }); }; });
+  does(command, chosen, options, run_checkpoint_diff);
 }
 
 void add_checkpoint_reshard(CLI::App& checkpoint, Command& chosen) {
@@ -228,8 +178,7 @@ void add_checkpoint_reshard(CLI::App& checkpoint, Command& chosen) {
   command.add_option("out", options->out, "folder to write, which is empty or not yet there")->required();
   command.add_option("--shards", options->shards, "files to divide it into")->required()->check(from<int>(1));
   command.footer("Example: sluice checkpoint reshard runs/first/checkpoints/step_00000400 resharded --shards 8");
-  command.callback(
-      [&chosen, options] { chosen = [options] { return on_first_rank([&] { run_checkpoint_reshard(*options); }); }; });
+  does(command, chosen, options, run_checkpoint_reshard);
 }
 
 void add_format_option(CLI::App& command, std::string& format) {
@@ -243,8 +192,7 @@ void add_checkpoint_export(CLI::App& checkpoint, Command& chosen) {
   command.add_option("out", options->to, "folder to write, new or empty")->required();
   add_format_option(command, options->format);
   command.footer("Example: sluice checkpoint export runs/first/checkpoints/step_00000400 exported --format qwen3_moe");
-  command.callback(
-      [&chosen, options] { chosen = [options] { return on_first_rank([&] { run_checkpoint_export(*options); }); }; });
+  does(command, chosen, options, run_checkpoint_export);
 }
 
 void add_checkpoint_import(CLI::App& checkpoint, Command& chosen) {
@@ -254,8 +202,7 @@ void add_checkpoint_import(CLI::App& checkpoint, Command& chosen) {
   command.add_option("out", options->to, "step folder to write, new or empty")->required();
   add_format_option(command, options->format);
   command.footer("Example: sluice checkpoint import Qwen3-30B-A3B-Base imported --format qwen3_moe");
-  command.callback(
-      [&chosen, options] { chosen = [options] { return on_first_rank([&] { run_checkpoint_import(*options); }); }; });
+  does(command, chosen, options, run_checkpoint_import);
 }
 
 void add_checkpoint(CLI::App& app, Command& chosen) {
@@ -278,7 +225,7 @@ void add_plan(CLI::App& app, Command& chosen) {
   command.add_option("--device", options->device, "cpu: this machine; h100, h200, b200")->capture_default_str();
   command.add_flag("--json", options->json, "one JSON object on standard output");
   command.footer("Example: sluice plan --config configs/paper/moe_15a2b.textproto --world 64 --device h100");
-  command.callback([&chosen, options] { chosen = [options] { return on_first_rank([&] { run_plan(*options); }); }; });
+  does(command, chosen, options, run_plan);
 }
 
 void add_spikes(CLI::App& app, Command& chosen) {
@@ -289,7 +236,7 @@ void add_spikes(CLI::App& app, Command& chosen) {
   add_overrides(command, options->overrides);
   command.add_flag("--json", options->json, "one JSON object on standard output");
   command.footer("Example: sluice spikes runs/first/metrics.jsonl --set stability.threshold=5");
-  command.callback([&chosen, options] { chosen = [options] { return on_first_rank([&] { run_spikes(*options); }); }; });
+  does(command, chosen, options, run_spikes);
 }
 
 struct FitArguments {
@@ -313,7 +260,7 @@ void add_fit(CLI::App& app, Command& chosen) {
       for (const std::string& each : options->overrides) arguments.insert(arguments.end(), {"--set", each});
       // A folder whose name begins like an option.
       for (const std::string& run : options->runs) arguments.push_back(run.front() == '-' ? "./" + run : run);
-      return on_first_rank([&] { become_sibling("sluice-study", arguments); });
+      return on_first_rank([&] { become_sibling("sluice-analysis", arguments); });
     };
   });
 }
@@ -332,9 +279,7 @@ void add_bench(CLI::App& app, Command& chosen) {
       ->capture_default_str();
   command.add_flag("--json", options->json, "one JSON object on standard output");
   command.footer("Example: sluice bench step --config configs/bench/small.textproto");
-  command.callback([&chosen, options] {
-    chosen = [options] { return in_session([&](Session& session) { run_bench_step(*options, session); }); };
-  });
+  does(command, chosen, options, run_bench_step);
 }
 
 /// Parses, runs, and turns what was thrown into the one line and the exit code.
@@ -345,6 +290,7 @@ int run(int argc, char** argv) {
   app.footer("Example: mpirun -np 2 sluice train --config configs/quickstart.textproto --run runs/first");
   Command chosen;
   add_train(app, chosen, startup);
+  add_sweep(app, chosen);
   add_eval(app, chosen);
   add_generate(app, chosen);
   add_verify(app, chosen);

@@ -16,7 +16,7 @@ namespace sluice {
 namespace {
 
 // Of the process, as MPI itself is.
-std::atomic<bool> without_end{false};
+std::atomic<bool> without_end{false}, fails_alone{false};
 
 }  // namespace
 
@@ -52,6 +52,8 @@ MpiSession::~MpiSession() {
 
 void end_without_mpi() { without_end = true; }
 
+void fail_alone() { fails_alone = true; }
+
 void fatal(int code, const char* text) {
   int initialized = 0, finalized = 0, rank = 0, size = 1;
   MPI_Initialized(&initialized);
@@ -82,7 +84,7 @@ void fatal(int code, const char* text) {
   } catch (const std::exception&) {
     // There may be no memory for a thread.
   }
-  if (with_mpi) MPI_Abort(MPI_COMM_WORLD, code);
+  if (with_mpi && !fails_alone) MPI_Abort(MPI_COMM_WORLD, code);
   std::_Exit(code);
 }
 

@@ -23,6 +23,9 @@ class MpiSession {
 /// The process ends without MPI's end: messages to or from memory that is gone are still under way.
 void end_without_mpi();
 
+/// From here on fatal() ends this process and leaves the others of the job alone.
+void fail_alone();
+
 /// Ranks on this node as the launcher tells them, 0 when it does not.
 int ranks_on_this_node();
 /// Whether that is more than it has cores: who waits then gives way.

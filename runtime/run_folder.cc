@@ -1,13 +1,9 @@
 #include "runtime/run_folder.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <cstring>
-#include <fcntl.h>
 #include <filesystem>
 #include <random>
-#include <sys/file.h>
 #include <thread>
 #include <unistd.h>
 
@@ -135,24 +131,17 @@ double probe_checkpoints(const std::string& run_dir, const TrainConfig& config, 
   return writing_s;
 }
 
-RunLock::RunLock(const std::string& run_dir)
-    : path_(run_dir + "/lock"), file_(::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {
-  ENSURE(file_ >= 0, path_, ": cannot open: ", std::strerror(errno));
-}
-
 bool RunLock::take(double wait_s) {
-  int error = 0;
+  FileLock::Result result{};
   held_ = within(wait_s, [&] {
-    error = ::flock(file_, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
-    return error != EWOULDBLOCK && error != EINTR;
+    result = lock_.take();
+    return result != FileLock::Result::kElsewhere;
   });
-  if (held_ && error) {
-    LOG(WARNING) << path_ << ": cannot be locked: " << std::strerror(error) << "; take care that one job uses it";
+  if (result == FileLock::Result::kNotSupported) {
+    LOG(WARNING) << lock_.path() << ": cannot be locked: " << lock_.problem() << "; take care that one job uses it";
   }
   return held_;
 }
-
-RunLock::~RunLock() { ::close(file_); }
 
 void wait_for_lock(RunLock* lock, const std::string& run_dir, ProcessGroup& world,
                    const std::function<void()>& meanwhile) {

@@ -6,6 +6,7 @@
 
 #include "configs/train.pb.h"
 #include "parallel/process_group.h"
+#include "runtime/files/file_lock.h"
 
 namespace sluice {
 
@@ -23,10 +24,7 @@ double probe_checkpoints(const std::string& run_dir, const TrainConfig& config, 
 class RunLock {
  public:
   /// Throws Error naming the file when it cannot be opened.
-  explicit RunLock(const std::string& run_dir);
-  ~RunLock();
-  RunLock(const RunLock&) = delete;
-  RunLock& operator=(const RunLock&) = delete;
+  explicit RunLock(const std::string& run_dir) : lock_(run_dir + "/lock") {}
 
   /// Tries for so many seconds at most, once at least. False: another job has it. On a file system without locks it
   /// warns and returns true.
@@ -35,8 +33,7 @@ class RunLock {
   bool held() const { return held_; }
 
  private:
-  const std::string path_;
-  int file_;
+  FileLock lock_;
   bool held_ = false;
 };
 

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "parallel/stage_hooks.h"
 #include "runtime/data/batch.h"
+#include "runtime/metrics/step_metrics.h"
 #include "runtime/step.h"
 
 namespace sluice {
@@ -18,6 +20,8 @@ class RunHooks : public StageHooks {
   /// What a micro-step computes, in place of its own batch; valid as long as that.
   virtual const Batch& batch(int64_t /*step*/, const Batch& own) { return own; }
   virtual double learning_rate(int64_t /*step*/, double lr) { return lr; }
+  /// After a step, with what it measured: why the run has diverged, the same on every rank. Empty: it goes on.
+  virtual std::string why_diverged(const StepMetrics& /*metrics*/) { return ""; }
   void before_forward(int /*stage*/) override {}
   void before_backward(int /*stage*/) override {}
   void after_backward(int /*stage*/) override {}

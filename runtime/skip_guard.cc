@@ -36,11 +36,12 @@ void SkipGuard::see(int64_t step, const StepResult& result, const std::vector<Si
   }
 }
 
-void SkipGuard::check() const {
-  if (in_a_row_ < most_in_a_row_) return;
-  const std::string message =
-      concat("the run has diverged: ", in_a_row_, " updates in a row were skipped, the last in step ", step_, ": ",
-             reason_, "; try a smaller optimizer.lr or more optimizer.warmup_steps");
+void SkipGuard::check(const std::string& other_reason) const {
+  if (in_a_row_ < most_in_a_row_ && other_reason.empty()) return;
+  const std::string skips =
+      concat(in_a_row_, " updates in a row were skipped, the last in step ", step_, ": ", reason_);
+  const std::string message = concat("the run has diverged: ", other_reason.empty() ? skips : other_reason,
+                                     "; try a smaller optimizer.lr or more optimizer.warmup_steps");
   if (speaks_) append_audit(run_dir_, step_, "diverged", message);
   throw AgreedError(speaks_ ? message : "", Fault::kDiverged);
 }

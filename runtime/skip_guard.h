@@ -18,8 +18,9 @@ class SkipGuard {
 
   /// After each step, with its result and its spikes.
   void see(int64_t step, const StepResult& result, const std::vector<SignalSpike>& spikes);
-  /// Throws AgreedError of Fault::kDiverged on every rank after `most_in_a_row` skips in a row.
-  void check() const;
+  /// Throws AgreedError of Fault::kDiverged on every rank after `most_in_a_row` skips in a row, or for another reason
+  /// that the same ranks have; empty: there is none.
+  void check(const std::string& other_reason = "") const;
 
   int64_t in_a_row() const { return in_a_row_; }
   /// To go on where an earlier session was.

@@ -223,7 +223,7 @@ class TrainingRun {
     // The checkpoint exists from poll() on at the earliest: a run that goes on from it does not log this step again.
     saver_->poll();
     grace_->see(2 * stop_.longest_s(), saver_->slowest_s());
-    skips_.check();
+    skips_.check(hooks_.why_diverged(metrics));
   }
 
   /// Evaluates, if it is time, and logs a step.

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Two ranks on two hosts, joined by a link of 1 Gbit/s: compute hides a good part of what gradients need on it. The hosts
 # are network namespaces of this machine, each rank has a core of its own. Needs root, and two cores that do nothing else.
-# Calls that are over when they return would expose all of it.
+# Calls that are over when they return would expose all of it, every time; a core that others take time of now and then is
+# seen as exposed too, so that one of a few tries has to do.
 #   shaped_link_test.sh SLUICE
 set -euo pipefail
 sluice=$(realpath "$1")
@@ -66,7 +67,8 @@ step() {
 
 # Of each operation on gradients and weights: the time that its bytes need on the link, and what of it is exposed. The
 # weights of the last step are waited for at its end, and so exposed in full.
-for zero in 0 1; do
+hides() {
+  local zero=$1
   step --set "optimizer.zero_stage=$zero" > "$work/out"
   awk -v zero="$zero" -v rate="$bits_per_second" '
     $1 == "dp" || $1 == "edp" { bytes[$2] += $4; exposed[$2] += $6 }
@@ -79,5 +81,12 @@ for zero in 0 1; do
         low += exposed[operation] > 0.8 * wire
       }
       exit low > 0 || operations != zero + 1
-    }' "$work/out" || { echo "compute hides too little of:" >&2; cat "$work/out" >&2; exit 1; }
+    }' "$work/out"
+}
+tries=5
+for zero in 0 1; do
+  for ((try = 1; ; ++try)); do
+    ! hides "$zero" || break
+    [ $try -lt $tries ] || { echo "compute hides too little of:" >&2; cat "$work/out" >&2; exit 1; }
+  done
 done

@@ -25,8 +25,8 @@ refused '--config \.: is a folder' "$SLUICE" train --config .
 refused '--set training.steps=5 seed: 77: sets more than one field' $(train) --set 'training.steps=5 seed: 77'
 sed 's/lr: 5e-3/lr: 5e-3 lr: 1e-3/' config.textproto > twice.textproto
 refused 'twice.textproto:.*: optimizer.lr is set twice' "$SLUICE" train --config twice.textproto
-refused 'unknown command "trian"; did you mean "train"\? \(commands: train, eval, ' "$SLUICE" trian --config config.textproto
-refused 'unknown command "publish" \(commands: train, eval, ' "$SLUICE" publish
+refused 'unknown command "trian"; did you mean "train"\? \(commands: train, sweep, eval, ' "$SLUICE" trian --config config.textproto
+refused 'unknown command "publish" \(commands: train, sweep, eval, ' "$SLUICE" publish
 refused 'unknown command "biuld"; did you mean "build"\?' "$SLUICE" data biuld
 
 echo 'step,loss' > curve.csv

@@ -1,4 +1,4 @@
-#include "launch/study/scaling_law.h"
+#include "launch/analysis/scaling_law.h"
 
 #include <algorithm>
 #include <ceres/ceres.h>

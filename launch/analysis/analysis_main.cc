@@ -4,7 +4,7 @@
 
 #include <glog/logging.h>
 
-#include "launch/study/fit_command.h"
+#include "launch/analysis/fit_command.h"
 #include "parallel/fatal.h"
 
 // What `sluice` starts in its place for commands that need libraries which training must not load. The arguments are

@@ -1,4 +1,4 @@
-#include "launch/study/scaling_law.h"
+#include "launch/analysis/scaling_law.h"
 
 #include <algorithm>
 #include <cmath>
@@ -75,7 +75,7 @@ TEST(ScalingFit, HoldsAKnownLawInNearlyAllDraws) {
 }
 
 TEST(ScalingFit, FindsThePublishedConstantsFromThePublishedPoints) {
-  std::ifstream file(source_dir() + "/tests/study/hoffmann2022_figure4.csv");
+  std::ifstream file(source_dir() + "/tests/analysis/hoffmann2022_figure4.csv");
   std::vector<ScalingPoint> points;
   std::string line;
   std::getline(file, line);
