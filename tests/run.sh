@@ -8,7 +8,7 @@ failed_steps=0
 run() { "$@" || { echo "error: failed: $*" >&2; failed_steps=$((failed_steps + 1)); return 1; }; }
 
 passed=0 failed=0 skipped=0
-failures=$(mktemp)
+failures=$(mktemp) times=
 # failures_of LOG: the tests that ctest reports as failed, each with the end of its output.
 failures_of() {
   awk 'function flush(i) {
@@ -21,11 +21,11 @@ failures_of() {
 }
 # test_preset PRESET TARGET CTEST-ARGUMENTS...: builds and adds up what ctest reports.
 test_preset() {
-  local preset=$1 target=$2 log total bad skip
+  local preset=$1 target=$2 log total bad skip began=$SECONDS built
   shift 2
   run cmake --preset "$preset" || return
   run cmake --build "build/$preset" --target "$target" || return
-  log=build/$preset/ctest.log
+  log=build/$preset/ctest.log built=$SECONDS
   ctest --test-dir "build/$preset" -j2 --output-on-failure "$@" 2>&1 | tee "$log"
   total=$(sed -nE 's/.*tests failed out of ([0-9]+).*/\1/p' "$log")
   bad=$(sed -nE 's/.* ([0-9]+) tests failed out of .*/\1/p' "$log")
@@ -33,6 +33,7 @@ test_preset() {
   [ "${total:-0}" -gt 0 ] || { run false "no tests ran in preset $preset"; return; }
   passed=$((passed + total - bad - skip)) failed=$((failed + bad)) skipped=$((skipped + skip))
   failures_of "$log" >> "$failures"
+  times+="preset $preset: built in $((built - began)) s, tested in $((SECONDS - built)) s"$'\n'
 }
 
 run bash launch/setup.sh --tests
@@ -53,5 +54,6 @@ cat "$failures"
 rm -f "$failures"
 # Why a check was skipped, each reason once.
 grep -h '^skipped: ' build/cpu/Testing/Temporary/LastTest.log | sort -u
+printf %s "$times"
 echo "$passed passed, $((failed + failed_steps)) failed, $skipped skipped"
 [ $((failed + failed_steps)) -eq 0 ]
