@@ -239,6 +239,11 @@ void add_spikes(CLI::App& app, Command& chosen) {
   does(command, chosen, options, run_spikes);
 }
 
+/// Names of folders also where one begins like an option.
+void add_paths(const std::vector<std::string>& paths, std::vector<std::string>& arguments) {
+  for (const std::string& path : paths) arguments.push_back(path.front() == '-' ? "./" + path : path);
+}
+
 struct FitArguments {
   std::vector<std::string> runs, overrides;
   bool json = false;
@@ -258,8 +263,23 @@ void add_fit(CLI::App& app, Command& chosen) {
       std::vector<std::string> arguments = {"fit"};
       if (options->json) arguments.push_back("--json");
       for (const std::string& each : options->overrides) arguments.insert(arguments.end(), {"--set", each});
-      // A folder whose name begins like an option.
-      for (const std::string& run : options->runs) arguments.push_back(run.front() == '-' ? "./" + run : run);
+      add_paths(options->runs, arguments);
+      return on_first_rank([&] { become_sibling("sluice-analysis", arguments); });
+    };
+  });
+}
+
+void add_report(CLI::App& app, Command& chosen) {
+  CLI::App& command = *app.add_subcommand("report", "a page with the plots and tables of runs, or of a study");
+  auto runs = std::make_shared<std::vector<std::string>>();
+  auto out = std::make_shared<std::string>();
+  command.add_option("runs", *runs, "folders of runs, or of folders of runs")->required();
+  command.add_option("--out", *out, "HTML file to write")->required();
+  command.footer("Example: sluice report runs/rates --out rates.html");
+  command.callback([&chosen, runs, out] {
+    chosen = [runs, out] {
+      std::vector<std::string> arguments = {"report", "--out", *out};
+      add_paths(*runs, arguments);
       return on_first_rank([&] { become_sibling("sluice-analysis", arguments); });
     };
   });
@@ -299,6 +319,7 @@ int run(int argc, char** argv) {
   add_plan(app, chosen);
   add_spikes(app, chosen);
   add_fit(app, chosen);
+  add_report(app, chosen);
   add_bench(app, chosen);
   try {
     check_command(app, argc, argv);

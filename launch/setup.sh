@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what Sluice needs from Debian's packages. Repeatable; needs root or sudo.
-#   launch/setup.sh [--studies] [--tests]    --studies adds what `sluice fit` needs, --tests that and what only tests need
+#   launch/setup.sh [--studies] [--tests]    --studies adds what `sluice fit` and `report` need, --tests that and what only tests need
 set -euo pipefail
 
 packages=(

@@ -80,6 +80,7 @@ void fill(const std::string& folder, FinishedRun& run) {
   } else if (done < wanted) {
     run.left_out = concat("it is at step ", done, " of ", wanted);
   } else if (!std::isfinite(run.loss)) {
+    run.diverged = true;
     run.left_out = "its loss is not finite";
   }
 }

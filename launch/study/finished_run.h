@@ -17,7 +17,7 @@ struct FinishedRun {
   std::vector<StepMetrics> steps;  ///< those that were logged, ascending
   double loss = 0;        ///< nats: of its evaluation sets at the end, their mean; without such of its last steps
   bool held_out = false;  ///< whether that is of evaluation sets
-  bool diverged = false;  ///< the run says so itself
+  bool diverged = false;  ///< the run says so itself, or has ended with a loss that is not finite
   std::string left_out;   ///< why it is no finished run; empty: it is one
 
   double tokens() const { return steps.empty() ? 0 : static_cast<double>(steps.back().tokens); }

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # What `sluice plan` says beside what a run takes: the table of docs/planning.md. Each line plans a configuration on a
-# layout, then trains it for a few steps: the largest resident set of a rank, and the median time of its steps.
+# layout and trains it for a few steps, in turn: the largest resident set of a rank, and medians of what is planned for a step and
+# of all steps' times.
 #   tests/bench/plan.sh [LINES]     default: all; else those whose number is in LINES, as "1 4 7"
 #   SLUICE   the program            default: build/cpu/bin/sluice
+#   ROUNDS   of plan and run        default: 3
 # Exit code 1 when a memory is off by more than 5 % and 64 MiB, or a time by more than 20 %.
 set -euo pipefail
 source_dir=$(cd "$(dirname "$0")/../.." && pwd)
@@ -39,6 +41,7 @@ lines=(
   "1 bench/fine"
   "4 quickstart mesh.tp=2 mesh.ep=4"
 )
+median() { sort -n "$1" | awk '{ all[NR] = $1 } END { print (all[int((NR + 1) / 2)] + all[int(NR / 2) + 1]) / 2 }'; }
 number() { grep -oE "\"$1\":[0-9.]+" plan.json | sed -n "1s/.*://p"; }
 printf '| ranks | configuration | planned MiB | taken MiB | off | planned ms | taken ms | off |\n|---|---|---|---|---|---|---|---|\n'
 code=0 i=0
@@ -46,7 +49,7 @@ for line in "${lines[@]}"; do
   i=$((i + 1))
   if [ -n "${1:-}" ] && ! [[ " $1 " == *" $i "* ]]; then continue; fi
   read -r ranks name overrides <<< "$line"
-  sets=(--set data.tokenizer=tokenizer.json --set 'data.train[0].prefix=data' --set training.steps=21 --set optimizer.warmup_steps=0
+  sets=(--set data.tokenizer=tokenizer.json --set 'data.train[0].prefix=data' --set training.steps=10 --set optimizer.warmup_steps=0
     --set logging.every=1 --set logging.tensorboard=false)
   if grep -q '  eval {' "$source_dir/configs/$name.textproto"; then sets+=(--set 'data.eval[0].prefix=data' --set data.eval_windows=16); fi
   # A value may have spaces.
@@ -55,15 +58,20 @@ for line in "${lines[@]}"; do
     if [ "$value" = "$overrides" ]; then overrides=; else overrides=${overrides#"$value" }; fi
     sets+=(--set "$value")
   done
-  "$sluice" plan --config "$source_dir/configs/$name.textproto" --world "$ranks" "${sets[@]}" --json > plan.json 2> log || { cat log; exit 1; }
-  rm -rf run
   launcher=(mpirun -np "$ranks")
   # Which would bind a rank alone to one core.
   if [ "$ranks" = 1 ]; then launcher=(); fi
-  "${launcher[@]}" "$sluice" train --config "$source_dir/configs/$name.textproto" --run run "${sets[@]}" > log 2>&1 || { cat log; exit 1; }
+  : > planned_ms
+  : > taken_ms
+  for ((round = 0; round < ${ROUNDS:-3}; ++round)); do
+    "$sluice" plan --config "$source_dir/configs/$name.textproto" --world "$ranks" "${sets[@]}" --json > plan.json 2> log || { cat log; exit 1; }
+    number step_ms >> planned_ms
+    rm -rf run
+    "${launcher[@]}" "$sluice" train --config "$source_dir/configs/$name.textproto" --run run "${sets[@]}" > log 2>&1 || { cat log; exit 1; }
+    sed -nE 's/.*"step_ms":([0-9.]+).*/\1/p' run/metrics.jsonl | tail -n +2 >> taken_ms
+  done
   taken=$(sed -nE 's/^peak memory of a rank: ([0-9.]+) MiB/\1/p' log)
-  ms=$(sed -nE 's/.*"step_ms":([0-9.]+).*/\1/p' run/metrics.jsonl | tail -n +2 | sort -n | awk '{ all[NR] = $1 } END { print all[int((NR + 1) / 2)] }')
-  awk -v ranks="$ranks" -v name="${line#* }" -v planned="$(number memory_bytes)" -v taken="$taken" -v pms="$(number step_ms)" -v ms="$ms" 'BEGIN {
+  awk -v ranks="$ranks" -v name="${line#* }" -v planned="$(number memory_bytes)" -v taken="$taken" -v pms="$(median planned_ms)" -v ms="$(median taken_ms)" 'BEGIN {
     planned /= 1048576
     off = planned - taken; late = pms / ms - 1
     bad = (off < 0 ? -off : off) > 0.05 * taken + 64 || (late < 0 ? -late : late) > 0.2

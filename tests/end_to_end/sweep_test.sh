@@ -73,6 +73,14 @@ done
 "$SLUICE" sweep --study study.textproto --run study > again 2> job.log || { cat job.log; fail "a complete study"; }
 cmp table again || fail "the table of a complete study has changed"
 
+# Its report has every cell.
+if [ -x "$(dirname "$SLUICE")/sluice-analysis" ]; then
+  "$SLUICE" report study --out report.html > said || { cat said; fail "the report"; }
+  for cell in study/cells/*; do
+    [ "$(grep -oF "<td>$(basename "$cell")</td>" report.html | wc -l)" -eq 1 ] || fail "$cell is not in the report once"
+  done
+fi
+
 # A signal: what is under way is saved, and goes on.
 rm -rf study
 "$SLUICE" sweep --study study.textproto --run study > table 2> job.log &

@@ -4,7 +4,7 @@
 #   a job that its time limit's signal stops: it is queued again, goes on, and ends like one that was not stopped, to the
 #     last bit of its weights
 #   a rank that is killed, and a node: the job goes on, elsewhere
-#   a sweep as a job array
+#   a sweep as a job array, and as a study whose job loses a rank
 set -euo pipefail
 for program in slurmctld slurmd munged sbatch; do
   command -v $program > /dev/null || { echo "skipped: Slurm is not installed (launch/setup.sh --tests)"; exit 77; }
@@ -163,3 +163,19 @@ done
 [ "$(ls -d sweep/lr_*/checkpoints/step_00000020 | wc -l)" -eq 6 ] || { cat ./*_*.log; fail "runs of the array: $(ls sweep)"; }
 [ "$(for run in sweep/*; do losses "$run" | tail -1; done | sort -u | wc -l)" -eq 6 ] || fail "all learning rates do the same"
 echo "six runs as a job array: $((SECONDS - began)) s"
+
+began=$SECONDS
+cat > study.textproto <<'EOF'
+config: "config.textproto"
+set: "mesh.ep=1" set: "training.steps=200"
+axis { name: "lr" field: "optimizer.lr" value: "5e-4" value: "1e-3" value: "2e-3" value: "4e-3" value: "8e-3" value: "1.6e-2" }
+EOF
+job=$(STUDY=$work/study.textproto RUN=$work/study sbatch --parsable --nodes=2 --ntasks-per-node=1 --cpus-per-task=1 --output="$work/%j.log" \
+  "$SOURCE/launch/slurm/sweep.sbatch")
+until_step "study/cells/lr=5e-4" 50
+pkill -KILL -n -f "sweep --study $work/study.textproto" || fail "there is no rank to kill"
+ended "$job" 240
+"$SLUICE" sweep --study study.textproto --run study > table 2> sweep.log || { cat "$job.log" sweep.log; fail "the study is not complete"; }
+[ "$(grep -c ' done ' table)" -eq 6 ] || { cat table; fail "not all cells are done"; }
+[ "$(grep -Lh '"starts":1,' study/cells/*/cell.json | wc -l)" -eq 1 ] || { cat table "$job.log"; fail "not one cell was started twice"; }
+echo "a study of six cells, one rank killed: $((SECONDS - began)) s"
