@@ -35,7 +35,18 @@ Session::Session() {
   if (world_->rank() > 0) FLAGS_minloglevel = google::GLOG_ERROR;
 }
 
-Session::~Session() = default;
+void Session::outlive_others() {
+  if (!mpi_) return;
+  fail_alone();
+  outlives_others_ = true;
+}
+
+Session::~Session() {
+  if (!outlives_others_) return;
+  // What the ranks share can be given up together only.
+  static_cast<void>(world_.release());
+  end_without_mpi();
+}
 
 int Session::ranks_on_node() const { return std::max(1, ranks_on_this_node()); }
 

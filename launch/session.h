@@ -18,6 +18,9 @@ class Session {
   Session();
   ~Session();
   ProcessGroup& world() { return *world_; }
+  /// From here on ranks may die without ending the job: fatal() ends this one alone, and the session's end waits for
+  /// nobody.
+  void outlive_others();
   /// Of this job.
   int ranks_on_node() const;
   /// Cores that this rank need not share with others of its node; at least 1.
@@ -26,6 +29,7 @@ class Session {
  private:
   std::unique_ptr<MpiSession> mpi_;
   std::unique_ptr<ProcessGroup> world_;
+  bool outlives_others_ = false;
 };
 
 /// The threads and instruction set of a rank, checked against a scalar product.

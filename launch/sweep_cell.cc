@@ -1,11 +1,16 @@
 #include "launch/sweep_cell.h"
 
 #include <cerrno>
+#include <chrono>
+#include <cmath>
 #include <cstring>
 #include <fcntl.h>
+#include <fstream>
 #include <memory>
 #include <optional>
 #include <unistd.h>
+
+#include <glog/logging.h>
 
 #include "launch/session.h"
 #include "launch/study/stop_rule.h"
@@ -17,14 +22,46 @@
 namespace sluice {
 namespace {
 
+/// What stops a cell. The least mean of its losses outlives the session, as of a few seconds before its end, in a file
+/// beside it.
 class CellHooks : public RunHooks {
  public:
-  explicit CellHooks(const StopRule& rule) : watch_(rule) {}
+  CellHooks(const StopRule& rule, const std::string& run_dir, ProcessGroup& group)
+      : watch_(rule), path_(run_dir + "/least_loss"), writes_(group.rank() == 0 && rule.has_rise()) {
+    double least = watch_.least_mean();
+    if (writes_) std::ifstream(path_) >> least;
+    group.broadcast({&least, DType::kF64, Device::kCpu, {1}}, 0).wait();
+    if (least > 0) watch_.set_least_mean(least);
+  }
+  ~CellHooks() override { write(); }
+  CellHooks(const CellHooks&) = delete;
+  CellHooks& operator=(const CellHooks&) = delete;
+
   bool stop_asked() override { return stop_signal_came(); }
-  std::string why_diverged(const StepMetrics& metrics) override { return watch_.see(metrics.step, metrics.lm_loss); }
+  std::string why_diverged(const StepMetrics& metrics) override {
+    constexpr std::chrono::seconds kEvery(5);
+    const std::string reason = watch_.see(metrics.step, metrics.lm_loss);
+    if (std::chrono::steady_clock::now() >= written_ + kEvery) write();
+    return reason;
+  }
 
  private:
+  void write() {
+    written_ = std::chrono::steady_clock::now();
+    if (!writes_ || !std::isfinite(watch_.least_mean())) return;
+    try {
+      OutputFile file(path_);
+      file.write(concat(watch_.least_mean(), "\n"));
+      file.commit();
+    } catch (const Error& error) {
+      LOG(WARNING) << error.what();
+    }
+  }
+
   StopRuleWatch watch_;
+  const std::string path_;
+  const bool writes_;
+  std::chrono::steady_clock::time_point written_ = std::chrono::steady_clock::now();
 };
 
 /// Standard error is a file's end, as long as this lives.
@@ -50,14 +87,18 @@ class StandardErrorTo {
 void train_cell(const TrainConfig& config, const StopRule& stop, const std::string& run_dir, ProcessGroup& group) {
   std::unique_ptr<StandardErrorTo> log;
   std::optional<Compute> compute;
-  agree(group, [&] {
-    create_parent_folder(run_dir + "/log");
-    log = std::make_unique<StandardErrorTo>(run_dir + "/log");
-    compute.emplace(config.cpu());
-  });
+  std::optional<CellHooks> hooks;
+  {
+    const GroupDeadline deadline(group, "the ranks of a cell at its start");
+    agree(group, [&] {
+      create_parent_folder(run_dir + "/log");
+      log = std::make_unique<StandardErrorTo>(run_dir + "/log");
+      compute.emplace(config.cpu());
+    });
+    hooks.emplace(stop, run_dir, group);
+  }
   PhaseTimer startup;
-  CellHooks hooks(stop);
-  train(config, run_dir, group, compute->stream(), startup, &hooks);
+  train(config, run_dir, group, compute->stream(), startup, &*hooks);
 }
 
 }  // namespace
@@ -68,6 +109,7 @@ CellResult run_cell(const TrainConfig& config, const StopRule& stop, const std::
     return {CellState::Outcome::kDone};
   } catch (const AgreedError& error) {
     if (error.fault() == Fault::kPreempted) return {CellState::Outcome::kNone, "", true};
+    const GroupDeadline deadline(group, "the ranks of a cell at its end");
     const std::string reason = shared_message(group, error);
     if (error.fault() == Fault::kDiverged) return {CellState::Outcome::kDiverged, reason};
     // Also one that had nothing to save yet.

@@ -1,13 +1,27 @@
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "configs/study.pb.h"
 #include "configs/train.pb.h"
+#include "launch/deadline.h"
 #include "launch/study/cell_book.h"
 #include "parallel/process_group.h"
 
 namespace sluice {
+
+/// Looks after a call in which the ranks of a cell wait for each other, where training does not.
+class GroupDeadline {
+ public:
+  GroupDeadline(const ProcessGroup& group, const char* what) {
+    constexpr double kPatience_s = 120;
+    if (group.size() > 1) deadline_.emplace(kPatience_s, what);
+  }
+
+ private:
+  std::optional<Deadline> deadline_;
+};
 
 struct CellResult {
   CellState::Outcome outcome = CellState::Outcome::kNone;  ///< kNone: it has not ended, for this reason

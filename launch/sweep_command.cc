@@ -1,7 +1,9 @@
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <thread>
 
 #include <fmt/format.h>
@@ -13,12 +15,10 @@
 #include "launch/study/study.h"
 #include "launch/sweep_cell.h"
 #include "parallel/agree.h"
-#include "parallel/mpi_session.h"
 #include "parallel/thread_group.h"
 #include "runtime/config.h"
 #include "runtime/config_report.h"
 #include "runtime/files/mapped_file.h"
-#include "runtime/files/output_file.h"
 #include "runtime/plan/fit.h"
 #include "runtime/same_run.h"
 #include "runtime/signals.h"
@@ -75,7 +75,9 @@ TrainConfig with_machine_of(const TrainConfig& run, TrainConfig config) {
 void check_ended(const SharedStudy& shared, const CellBook& book) {
   for (const Cell& cell : shared.cells) {
     const std::string kept = book.run_dir(cell.name) + "/config.textproto";
-    if (!book.state(cell.name).ended() || !std::filesystem::exists(kept)) continue;
+    const CellState state = book.state(cell.name);
+    const bool tried_again = !state.ended() || state.outcome == CellState::Outcome::kFailed;
+    if (tried_again || !std::filesystem::exists(kept)) continue;
     const TrainConfig run = parse_config(std::string(MappedFile(kept).bytes()), kept);
     const std::string changes = check_same_run(run, with_machine_of(run, cell.config), kept);
     ENSURE(changes.empty(), kept, " is of a cell that has ended, and the study has changed since: ", changes,
@@ -83,23 +85,23 @@ void check_ended(const SharedStudy& shared, const CellBook& book) {
   }
 }
 
-/// Cells that an earlier job has given up are tried again.
+/// Cells that an earlier job has given up, or started in vain, are tried as often again.
 void forget_failures(const SharedStudy& shared, const CellBook& book) {
   for (const Cell& cell : shared.cells) {
-    CellState state = book.state(cell.name);
-    if (state.outcome != CellState::Outcome::kFailed) continue;
     const auto claim = book.claim(cell.name);
     if (!claim) continue;
+    CellState state = book.state(cell.name);
+    const bool failed = state.outcome == CellState::Outcome::kFailed;
+    if (!failed && (state.ended() || state.vain_starts == 0)) continue;
     state.outcome = CellState::Outcome::kNone;
     state.vain_starts = 0;
     book.set_state(cell.name, state);
   }
 }
 
-void keep_study(const std::string& file, const std::string& folder) {
-  OutputFile kept(folder + "/study.textproto");
-  kept.write(MappedFile(file).bytes());
-  kept.commit();
+bool is_complete(const SharedStudy& shared, const CellBook& book) {
+  return std::all_of(shared.cells.begin(), shared.cells.end(),
+                     [&](const Cell& cell) { return book.state(cell.name).ended(); });
 }
 
 /// Rank 0 reads and checks the study and prepares its folder.
@@ -110,13 +112,15 @@ SharedStudy share_study(const SweepOptions& options, Session& session) {
     if (world.rank() != 0) return;
     shared.study = load_study(options.study);
     shared.cells = cells_of(shared.study, options.study);
-    ENSURE(world.size() % shared.study.ranks() == 0, options.study, ": ranks=", shared.study.ranks(),
-           " of a cell, but the job has ", world.size(), " ranks, which that does not divide");
     check_cells(shared, session);
     const CellBook book(options.run_dir);
     check_ended(shared, book);
     forget_failures(shared, book);
-    keep_study(options.study, options.run_dir);
+    // A complete study needs no ranks to be looked at.
+    ENSURE(world.size() % shared.study.ranks() == 0 || is_complete(shared, book), options.study,
+           ": ranks=", shared.study.ranks(), " of a cell, but the job has ", world.size(),
+           " ranks, which that does not divide");
+    book.keep_study(MappedFile(options.study).bytes(), shared.names());
   });
   const std::string study = broadcast_string(world, shared.study.SerializeAsString());
   int64_t cells = static_cast<int64_t>(shared.cells.size());
@@ -132,11 +136,14 @@ SharedStudy share_study(const SweepOptions& options, Session& session) {
 }
 
 /// The ranks that work at one cell. From here on those of others are not asked for anything.
-std::unique_ptr<ProcessGroup> cell_group(ProcessGroup& world, int ranks) {
-  if (world.size() > 1 && !std::getenv("OMPI_MCA_orte_enable_recovery") && std::getenv("OMPI_COMM_WORLD_SIZE") &&
-      world.rank() == 0) {
+std::unique_ptr<ProcessGroup> cell_group(Session& session, int ranks) {
+  ProcessGroup& world = session.world();
+  const bool by_mpirun = std::getenv("OMPI_COMMAND");
+  const bool others_go_on = !by_mpirun || std::getenv("OMPI_MCA_orte_enable_recovery");
+  if (world.size() > 1 && !others_go_on && world.rank() == 0) {
     LOG(WARNING) << "without mpirun --enable-recovery a rank that dies ends the whole job";
   }
+  if (others_go_on) session.outlive_others();
   if (ranks == 1) return std::move(make_thread_groups(1).front());
   return world.split([ranks](int rank) { return rank / ranks; }, "cell");
 }
@@ -144,49 +151,84 @@ std::unique_ptr<ProcessGroup> cell_group(ProcessGroup& world, int ranks) {
 /// One group's part of the job.
 class Worker {
  public:
-  Worker(const SharedStudy& shared, const std::string& folder, ProcessGroup& group)
-      : shared_(shared), group_(group), book_(folder), queue_(book_, shared.names(), shared.study.attempts()) {}
+  enum class End { kComplete, kStopped, kFailed };
 
-  /// Works until all cells have ended or a signal comes. Returns whether they have.
-  bool run() {
-    for (;;) {
-      int64_t cell = group_.rank() == 0 ? choose() : 0;
-      group_.broadcast({&cell, DType::kI64, Device::kCpu, {1}}, 0).wait();
-      if (cell == CellQueue::kAllEnded) return true;
-      if (cell == kStopped || (cell >= 0 && !run(static_cast<size_t>(cell)))) return false;
-    }
+  /// `book` on the group's first rank, null on the others.
+  Worker(const SharedStudy& shared, const std::string& folder, const CellBook* book, ProcessGroup& group)
+      : shared_(shared), folder_(folder), group_(group) {
+    if (book) queue_.emplace(*book, shared.names(), shared.study.attempts());
   }
 
-  CellBook& book() { return book_; }
-
- private:
-  static constexpr int64_t kStopped = -3;
-
-  /// Waits until there is a cell to run, or none any more.
-  int64_t choose() {
+  /// Works until all cells have ended, a signal comes, or the study's folder cannot be written for long.
+  End run() {
     constexpr std::chrono::milliseconds kPause(200);
     for (;;) {
-      if (stop_signal_came()) return kStopped;
-      const int64_t next = queue_.next();
-      if (next != CellQueue::kNoneFree) return next;
-      std::this_thread::sleep_for(kPause);
+      int64_t cell = group_.rank() == 0 ? decide() : 0;
+      {
+        const GroupDeadline deadline(group_, "the ranks of a group between cells");
+        group_.broadcast({&cell, DType::kI64, Device::kCpu, {1}}, 0).wait();
+      }
+      if (cell == CellQueue::kAllEnded) return End::kComplete;
+      if (cell == kStopped) return End::kStopped;
+      if (cell == kFailed) return End::kFailed;
+      if (cell == CellQueue::kNoneFree) {
+        std::this_thread::sleep_for(kPause);
+      } else {
+        run(static_cast<size_t>(cell));
+      }
     }
   }
 
-  /// Whether the job goes on.
-  bool run(size_t number) {
-    const Cell& cell = shared_.cells[number];
-    const std::string run_dir = book_.run_dir(cell.name);
-    const Clock::time_point start = Clock::now();
-    const CellResult result = run_cell(cell.config, shared_.study.stop(), run_dir, group_);
-    if (group_.rank() != 0) return !result.stopped;
-    if (result.stopped) {
-      queue_.give_back(seconds_since(start));
-    } else {
-      queue_.end(result.outcome, result.reason, seconds_since(start));
-      tell(cell, result, seconds_since(start));
+  /// Why it has failed.
+  const std::string& problem() const { return problem_; }
+
+ private:
+  static constexpr int64_t kStopped = -3, kFailed = -4;
+
+  struct Run {
+    const Cell& cell;
+    CellResult result;
+    double seconds;
+  };
+
+  /// Notes what became of the last cell and chooses the next. What cannot be written is tried again for a while.
+  int64_t decide() {
+    constexpr double kPatience_s = 300;
+    try {
+      note_last();
+      if (stop_signal_came()) return kStopped;
+      const int64_t next = queue_->next();
+      failing_since_.reset();
+      return next;
+    } catch (const Error& error) {
+      if (stop_signal_came()) return kStopped;
+      if (!failing_since_) {
+        failing_since_ = Clock::now();
+        LOG(WARNING) << error.what() << "; it is tried again for " << kPatience_s << " s";
+      }
+      if (seconds_since(*failing_since_) < kPatience_s) return CellQueue::kNoneFree;
+      problem_ = error.what();
+      return kFailed;
     }
-    return !result.stopped;
+  }
+
+  void note_last() {
+    if (!last_) return;
+    const CellResult& result = last_->result;
+    if (result.stopped) {
+      queue_->give_back(last_->seconds);
+    } else {
+      queue_->end(result.outcome, result.reason, last_->seconds);
+      tell(last_->cell, result, last_->seconds);
+    }
+    last_.reset();
+  }
+
+  void run(size_t number) {
+    const Cell& cell = shared_.cells[number];
+    const Clock::time_point start = Clock::now();
+    CellResult result = run_cell(cell.config, shared_.study.stop(), CellBook::run_dir(folder_, cell.name), group_);
+    if (group_.rank() == 0) last_.emplace(Run{cell, std::move(result), seconds_since(start)});
   }
 
   void tell(const Cell& cell, const CellResult& result, double seconds) {
@@ -194,18 +236,21 @@ class Worker {
     std::string text = fmt::format("cell {}: {} after {:.1f} s", cell.name,
                                    ended ? name_of(result.outcome) : "ended before its end", seconds);
     if (result.outcome == CellState::Outcome::kDone) {
-      text += fmt::format(", loss {:.4f}", read_run(book_.run_dir(cell.name)).loss);
+      text += fmt::format(", loss {:.4f}", read_run(CellBook::run_dir(folder_, cell.name)).loss);
     } else {
       text += ": " + result.reason;
     }
-    if (ended) text += fmt::format(" ({} of {} have ended)", queue_.count_ended(), shared_.cells.size());
+    if (ended) text += fmt::format(" ({} of {} have ended)", queue_->count_ended(), shared_.cells.size());
     fmt::print(stderr, "{}\n", text);
   }
 
   const SharedStudy& shared_;
+  const std::string folder_;
   ProcessGroup& group_;
-  CellBook book_;
-  CellQueue queue_;
+  std::optional<CellQueue> queue_;  ///< of the first rank
+  std::optional<Run> last_;         ///< that has not been noted
+  std::optional<Clock::time_point> failing_since_;
+  std::string problem_;
 };
 
 /// Of all cells, to standard output. Returns how many have failed.
@@ -228,24 +273,35 @@ int64_t print_table(const SharedStudy& shared, const CellBook& book) {
 }  // namespace
 
 void run_sweep(const SweepOptions& options, Session& session) {
+  ProcessGroup& world = session.world();
   const SharedStudy shared = share_study(options, session);
-  const std::string folder = broadcast_string(session.world(), options.run_dir);
-  const std::unique_ptr<ProcessGroup> group = cell_group(session.world(), static_cast<int>(shared.study.ranks()));
-  if (session.world().size() > 1) fail_alone();
-  if (group->rank() == 0) FLAGS_minloglevel = google::GLOG_INFO;
-  if (session.world().rank() == 0) {
-    fmt::print(stderr, "{} cells, {} at a time; each tells of itself in {}/cells/CELL/log\n", shared.cells.size(),
-               session.world().size() / shared.study.ranks(), folder);
+  const std::string folder = broadcast_string(world, options.run_dir);
+  const int ranks = static_cast<int>(shared.study.ranks());
+  const bool only_looks = world.size() % ranks != 0;
+  std::optional<CellBook> book;
+  // All before any of them can be the last to leave.
+  agree(world, [&] {
+    if (only_looks ? world.rank() == 0 : world.rank() % ranks == 0) book.emplace(folder);
+  });
+  Worker::End end = Worker::End::kComplete;
+  if (!only_looks) {
+    if (world.rank() == 0) {
+      fmt::print(stderr, "{} cells, {} at a time; each tells of itself in {}/cells/CELL/log\n", shared.cells.size(),
+                 world.size() / ranks, folder);
+    }
+    const std::unique_ptr<ProcessGroup> group = cell_group(session, ranks);
+    if (book) FLAGS_minloglevel = google::GLOG_INFO;
+    Worker worker(shared, folder, book ? &*book : nullptr, *group);
+    end = worker.run();
+    if (end == Worker::End::kFailed) throw AgreedError(worker.problem(), Fault::kUser);
   }
-  Worker worker(shared, folder, *group);
-  const bool complete = worker.run();
-  if (group->rank() != 0) return;
-  const bool last = worker.book().leave();
-  if (!complete)
+  const bool last = book && book->leave();
+  if (end == Worker::End::kStopped) {
     throw AgreedError(last ? "stopped by a signal; what is missing runs when the study is started again" : "",
                       Fault::kPreempted);
+  }
   if (!last) return;
-  const int64_t failed = print_table(shared, worker.book());
+  const int64_t failed = print_table(shared, *book);
   const std::string message = fmt::format(
       "{} of {} cells have failed; they are tried again when the study is started again", failed, shared.cells.size());
   if (failed > 0) throw AgreedError(message, Fault::kUser);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <exception>
 #include <string>
 
 #include "kernels/core/error.h"
@@ -31,6 +32,19 @@ void agree(ProcessGroup& group, const Body& body, Site site = Site::current()) {
   group.all_reduce({&agreed, DType::kI64, Device::kCpu, {1}}, ReduceOp::kMax, SumOrder::kOrdered, site).wait();
   if (agreed < 0) return;
   throw AgreedError(agreed == failed ? message : "", static_cast<Fault>(agreed % kFaults));
+}
+
+/// Runs `body` and returns the AgreedError that it throws, so that what it has used can be given up as after a good
+/// end, MPI's resources too. Throws those after which calls are still under way: of Fault::kHang and kPreempted.
+template <class Body>
+std::exception_ptr orderly_end(const Body& body) {
+  try {
+    body();
+  } catch (const AgreedError& error) {
+    if (error.fault() == Fault::kHang || error.fault() == Fault::kPreempted) throw;
+    return std::current_exception();
+  }
+  return nullptr;
 }
 
 /// The string of `root` on every rank. Every rank calls it.

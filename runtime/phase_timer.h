@@ -14,6 +14,10 @@ class PhaseTimer {
 
   explicit PhaseTimer(Clock::time_point start = Clock::now()) : start_(start), last_(start) {}
 
+  static double ms_since(Clock::time_point start) {
+    return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+  }
+
   /// Ends a phase: the time since the last mark belongs to `name`.
   void mark(const std::string& name);
   /// "812 ms (mpi 310, config 2, ...)".

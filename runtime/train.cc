@@ -36,12 +36,6 @@
 namespace sluice {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double ms_since(Clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-}
-
 /// One training run, from initial weights or a checkpoint to the checkpoint at the end.
 class TrainingRun {
  public:
@@ -187,7 +181,7 @@ class TrainingRun {
   }
 
   void take_step(int64_t step) {
-    const Clock::time_point start = Clock::now();
+    const auto start = PhaseTimer::Clock::now();
     if (!startup_told_) stop_.begin_pacing();
     traffic_.reset();
     watch_.begin_step(step);
@@ -206,7 +200,7 @@ class TrainingRun {
     mesh_.observe(watch_.observer());
     watch_.compare_calls(world_);
     StepMetrics metrics = step_metrics(config_, step, lr, result);
-    add_speed(scale, ms_since(start), metrics);
+    add_speed(scale, PhaseTimer::ms_since(start), metrics);
     if (seen_closely) add_diagnostics(diagnostics_.finish(), metrics);
     tell_startup();
     const std::vector<SignalSpike> spikes = spikes_->see(metrics, result);
@@ -386,15 +380,20 @@ class TrainingRun {
 
 void train(const TrainConfig& config, const std::string& run_dir, ProcessGroup& world, Stream& s, PhaseTimer& startup,
            RunHooks* hooks) {
-  const Mesh mesh(mesh_shape(config), world);
-  startup.mark("groups");
-  RunWatch watch(config, mesh);
-  watch.guard([&] {
-    mesh.observe(watch.observer());
-    RunHooks none;
-    TrainingRun(config, run_dir, mesh, watch, s, startup, hooks ? *hooks : none).run();
-    mesh.observe(nullptr);
-  });
+  std::exception_ptr end;
+  {
+    const Mesh mesh(mesh_shape(config), world);
+    startup.mark("groups");
+    RunWatch watch(config, mesh);
+    watch.guard([&] {
+      mesh.observe(watch.observer());
+      RunHooks none;
+      TrainingRun run(config, run_dir, mesh, watch, s, startup, hooks ? *hooks : none);
+      end = orderly_end([&] { run.run(); });
+      mesh.observe(nullptr);
+    });
+  }
+  if (end) std::rethrow_exception(end);
 }
 
 }  // namespace sluice

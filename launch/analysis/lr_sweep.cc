@@ -120,7 +120,6 @@ std::optional<Interval> sensitivity_interval(const RunsByLr& by_lr, int draws, s
 LrSweep sweep_of(const std::string& variant, const RunsByLr& by_lr, int draws, std::mt19937_64& random) {
   LrSweep sweep;
   sweep.variant = variant;
-  sweep.best_loss = std::numeric_limits<double>::infinity();
   size_t best = 0;
   for (const auto& [lr, runs] : by_lr) {
     sweep.points.push_back(point_of(lr, runs, draws, random));
@@ -128,16 +127,16 @@ LrSweep sweep_of(const std::string& variant, const RunsByLr& by_lr, int draws, s
     sweep.runs += point.runs;
     sweep.diverged += point.diverged;
     sweep.spikes += point.spikes;
-    if (point.diverged == 0 && point.loss < sweep.best_loss) {
+    if (point.diverged == 0 && (!sweep.best_loss || point.loss < *sweep.best_loss)) {
       sweep.best_loss = point.loss;
       best = sweep.points.size() - 1;
     }
   }
-  if (!std::isfinite(sweep.best_loss)) return sweep;
-  sweep.best_lr = sweep.points[best].lr;
-  for (size_t i = best; i < sweep.points.size(); ++i) {
+  if (sweep.diverged == sweep.runs) return sweep;
+  if (sweep.best_loss) sweep.best_lr = sweep.points[best].lr;
+  for (size_t i = best; sweep.best_loss && i < sweep.points.size(); ++i) {
     const LrPoint& point = sweep.points[i];
-    if (point.diverged > 0 || point.loss > sweep.best_loss + kStableExcess) break;
+    if (point.diverged > 0 || point.loss > *sweep.best_loss + kStableExcess) break;
     sweep.highest_stable_lr = point.lr;
   }
   sweep.sensitivity = sensitivity_of(by_lr);
@@ -159,8 +158,7 @@ std::vector<LrSweep> lr_sweeps(const std::vector<ReportedRun>& runs, uint64_t se
       }
     }
     if (by_lr.size() < kFewestRates) continue;
-    LrSweep sweep = sweep_of(variant, by_lr, draws, random);
-    if (std::isfinite(sweep.best_loss)) sweeps.push_back(std::move(sweep));
+    sweeps.push_back(sweep_of(variant, by_lr, draws, random));
   }
   return sweeps;
 }

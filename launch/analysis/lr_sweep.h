@@ -24,21 +24,20 @@ struct LrPoint {
 /// How one variant takes learning rates.
 struct LrSweep {
   std::string variant;
-  std::vector<LrPoint> points{};  ///< ascending
-  double best_lr = 0, best_loss = 0;
+  std::vector<LrPoint> points{};                 ///< ascending
+  std::optional<double> best_lr{}, best_loss{};  ///< of rates without a diverged run; none: there is none
   /// Mean over learning rates of min(loss, loss at the start) - best loss, a diverged run having the loss of its start
   /// [wortsman2023b section 2.2]. Its interval is of samples of the runs of each rate; none with one seed.
-  double sensitivity = 0;
+  std::optional<double> sensitivity{};  ///< none: all runs diverged
   std::optional<Interval> sensitivity_interval{};
   /// Going up from the best, the last with which no run diverged and whose loss is at most kStableExcess above the
   /// best.
-  double highest_stable_lr = 0;
+  std::optional<double> highest_stable_lr{};
   int64_t runs = 0, diverged = 0, spikes = 0;
 };
 inline constexpr double kStableExcess = 0.5;  // nats
 
-/// Of the variants with at least three learning rates, of which one has a run that did not diverge. Runs that are
-/// neither finished nor diverged are left out.
+/// Of the variants with at least three learning rates. Runs that are neither finished nor diverged are left out.
 std::vector<LrSweep> lr_sweeps(const std::vector<ReportedRun>& runs, uint64_t seed = 1, int draws = 1000);
 
 }  // namespace sluice

@@ -17,12 +17,6 @@ constexpr const char* kStyle = R"(
   :root { --bg: #1a1a19; --raised: #242422; --ink: #ffffff; --ink2: #c3c2b7; --grid: #33332f; --axis: #5b5a54; --s1: #3987e5;
     --s2: #d95926; --s3: #199e70; --s4: #9085e9; --s5: #c98500; --s6: #e66767; --s7: #2f9a2f; --s8: #d55181; }
 }
-@media print {
-  :root { color-scheme: light; --bg: #ffffff; --raised: #f4f3ef; --ink: #000000; --ink2: #444444; --grid: #e1e0d9;
-    --axis: #b5b4aa; --s1: #2a78d6; --s2: #eb6834; --s3: #1baf7a; --s4: #4a3aa7; --s5: #eda100; --s6: #e34948; --s7: #008300;
-    --s8: #e87ba4; }
-  nav { display: none; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
-}
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1.5rem; max-width: 76rem; background: var(--bg); color: var(--ink);
   font: 15px/1.5 system-ui, sans-serif; }
@@ -39,10 +33,17 @@ svg text { fill: var(--ink2); font: 12px system-ui, sans-serif; } svg .end { tex
 .cell { fill: var(--s1); }
 .legend { display: flex; flex-wrap: wrap; gap: 0 1rem; color: var(--ink2); font-size: .85rem; }
 .legend span::before { content: ""; display: inline-block; width: .8rem; height: .2rem; margin-right: .35rem;
-  vertical-align: middle; background: var(--c); }
+  vertical-align: middle; background: var(--c); print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; margin: .75rem 0; }
 th, td { text-align: left; padding: .2rem .75rem .2rem 0; border-bottom: 1px solid var(--grid); vertical-align: top; }
 th { color: var(--ink2); font-weight: 600; } .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+@media print {
+  :root { color-scheme: light; --bg: #ffffff; --raised: #f4f3ef; --ink: #000000; --ink2: #444444; --grid: #e1e0d9;
+    --axis: #b5b4aa; --s1: #2a78d6; --s2: #eb6834; --s3: #1baf7a; --s4: #4a3aa7; --s5: #eda100; --s6: #e34948; --s7: #008300;
+    --s8: #e87ba4; }
+  nav { display: none; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; } .scroll { overflow: visible; }
+  body { max-width: none; padding: 0; } table { font-size: .6rem; } th, td { padding-right: .4rem; }
+}
 )";
 
 bool is_number(const std::string& text) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -80,16 +81,25 @@ struct Point {
 /// extremes. A gap is a place that is not a number.
 std::vector<Point> thinned(const std::vector<Point>& all) {
   constexpr size_t kPieces = 400;
-  if (all.size() <= 4 * kPieces) return all;
+  if (all.size() <= 5 * kPieces) return all;
   std::vector<Point> kept;
   for (size_t piece = 0; piece < kPieces; ++piece) {
     const size_t begin = piece * all.size() / kPieces, end = (piece + 1) * all.size() / kPieces;
-    size_t low = begin, high = begin;
+    std::optional<size_t> low, high, gap;
     for (size_t i = begin; i < end; ++i) {
-      if (!(all[i].y >= all[low].y)) low = i;
-      if (!(all[i].y <= all[high].y)) high = i;
+      if (!std::isfinite(all[i].y)) {
+        gap = i;
+        continue;
+      }
+      if (!low || all[i].y < all[*low].y) low = i;
+      if (!high || all[i].y > all[*high].y) high = i;
     }
-    for (const size_t i : {begin, std::min(low, high), std::max(low, high), end - 1}) kept.push_back(all[i]);
+    std::vector<size_t> places = {begin, end - 1};
+    for (const auto& place : {low, high, gap}) {
+      if (place) places.push_back(*place);
+    }
+    std::sort(places.begin(), places.end());
+    for (const size_t i : places) kept.push_back(all[i]);
   }
   return kept;
 }
@@ -210,7 +220,9 @@ std::vector<double> axis_ticks(double least, double largest, bool log) {
   constexpr double kAbout = 5;
   const double raw = (largest - least) / kAbout, unit = std::pow(10, std::floor(std::log10(raw)));
   const double step = unit * (raw / unit < 1.5 ? 1 : raw / unit < 3.5 ? 2 : raw / unit < 7.5 ? 5 : 10);
-  for (double i = std::ceil(least / step); i * step <= largest; ++i) ticks.push_back(i * step);
+  const double first = std::ceil(least / step);
+  constexpr int kMost = 12;
+  for (int i = 0; i < kMost && (first + i) * step <= largest; ++i) ticks.push_back((first + i) * step);
   return ticks;
 }
 

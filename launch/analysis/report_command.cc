@@ -11,7 +11,6 @@ namespace {
 
 /// The runs whose layers are shown: the best finished one of each variant, of the first few.
 std::vector<const ReportedRun*> chosen_of(const std::vector<ReportedRun>& runs) {
-  constexpr size_t kMost = 4;
   std::vector<const ReportedRun*> chosen;
   for (const std::string& variant : variants_of(runs)) {
     const ReportedRun* best = nullptr;
@@ -20,7 +19,7 @@ std::vector<const ReportedRun*> chosen_of(const std::vector<ReportedRun>& runs) 
       const bool better = !best || (run.finished() && (!best->finished() || run.run.loss < best->run.loss));
       if (better) best = &run;
     }
-    if (best && chosen.size() < kMost) chosen.push_back(best);
+    if (best && chosen.size() < kMostChosen) chosen.push_back(best);
   }
   return chosen;
 }
@@ -34,7 +33,7 @@ void run_report(const ReportOptions& options) {
   page.section("learning-rates", "Learning rates", learning_rates_section(lr_sweeps(runs), runs));
   page.section("losses", "Losses", losses_section(runs));
   page.section("scaling", "Scaling", scaling_section(runs));
-  page.section("gates", "Gates and attention", gates_section(chosen));
+  page.section("gates", "Gates and attention", gates_section(chosen, runs));
   page.section("layers", "Layers", layers_section(chosen));
   page.section("speed", "Speed", speed_section(runs));
   page.section("runs", "Runs", runs_section(runs));

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -75,16 +76,17 @@ nlohmann::json diagnostics_of(const ReportedRun& run) {
   return json["sets"][0]["diagnostics"];
 }
 
-/// Shares of scores in equal bins, a row a layer, of the first gate of each.
-std::string score_figure(const ReportedRun& run, const nlohmann::json& diagnostics) {
-  HeatMap map{"Share of gate scores, " + run.name, "score", "layer"};
+/// Shares of scores in equal bins, a row a layer, of the layers' gate of this number.
+std::string score_figure(const ReportedRun& run, const nlohmann::json& diagnostics, size_t number) {
+  HeatMap map{"", "score", "layer"};
   for (const nlohmann::json& layer : diagnostics.at("layers")) {
-    if (layer.at("gates").empty()) return "";
-    const nlohmann::json& gate = layer.at("gates").at(0);
+    map.rows.emplace_back();
+    if (number >= layer.at("gates").size()) continue;
+    const nlohmann::json& gate = layer.at("gates").at(number);
+    map.title = fmt::format("Share of {} scores, {}", gate.at("position").get<std::string>(), run.name);
     const auto density = gate.at("density").get<std::vector<double>>();
     double sum = 0;
     for (const double d : density) sum += d;
-    map.rows.emplace_back();
     for (const double d : density) map.rows.back().push_back(sum > 0 ? d / sum : 0);
     const auto low = gate.at("lowest").get<double>(), high = gate.at("highest").get<double>();
     if (!map.x_labels.empty()) continue;
@@ -96,13 +98,36 @@ std::string score_figure(const ReportedRun& run, const nlohmann::json& diagnosti
   return heat_map_figure(map);
 }
 
+/// A map of no more rows and columns than can be told apart, each the mean of several.
+std::vector<std::vector<double>> pooled(const std::vector<std::vector<double>>& map) {
+  constexpr size_t kMost = 64;
+  const size_t by = (map.size() + kMost - 1) / kMost;
+  if (by <= 1) return map;
+  const size_t size = (map.size() + by - 1) / by;
+  std::vector<std::vector<double>> out(size, std::vector<double>(size)), counts = out;
+  for (size_t row = 0; row < map.size(); ++row) {
+    for (size_t column = 0; column < std::min(map[row].size(), map.size()); ++column) {
+      out[row / by][column / by] += map[row][column];
+      ++counts[row / by][column / by];
+    }
+  }
+  for (size_t row = 0; row < size; ++row) {
+    for (size_t column = 0; column < size; ++column) out[row][column] /= std::max(counts[row][column], 1.0);
+  }
+  return out;
+}
+
 std::vector<std::string> attention_figures(const ReportedRun& run, const nlohmann::json& diagnostics) {
   std::vector<std::string> figures;
   const nlohmann::json& layers = diagnostics.at("layers");
   for (size_t layer = 0; layer < layers.size(); ++layer) {
     if (!layers[layer].contains("attention_map")) continue;
     HeatMap map{fmt::format("Mean attention in layer {}, {}", layer, run.name), "key", "query"};
-    map.rows = layers[layer]["attention_map"].get<std::vector<std::vector<double>>>();
+    const auto whole = layers[layer]["attention_map"].get<std::vector<std::vector<double>>>();
+    map.rows = pooled(whole);
+    const size_t by = (whole.size() + map.rows.size() - 1) / std::max<size_t>(map.rows.size(), 1);
+    for (size_t i = 0; by > 1 && i < map.rows.size(); ++i) map.x_labels.push_back(std::to_string(i * by));
+    map.y_labels = map.x_labels;
     figures.push_back(heat_map_figure(map));
   }
   return figures;
@@ -113,7 +138,10 @@ std::vector<std::string> diagnostics_figures(const ReportedRun& run) {
   const nlohmann::json diagnostics = diagnostics_of(run);
   if (diagnostics.is_null()) return {};
   try {
-    std::vector<std::string> figures{score_figure(run, diagnostics)};
+    std::vector<std::string> figures;
+    size_t gates = 0;
+    for (const nlohmann::json& layer : diagnostics.at("layers")) gates = std::max(gates, layer.at("gates").size());
+    for (size_t gate = 0; gate < gates; ++gate) figures.push_back(score_figure(run, diagnostics, gate));
     for (std::string& figure : attention_figures(run, diagnostics)) figures.push_back(std::move(figure));
     return figures;
   } catch (const nlohmann::json::exception& error) {
@@ -135,15 +163,18 @@ std::string layers_section(const std::vector<const ReportedRun*>& chosen) {
     figures.push_back(over_steps(*run, "Attention to the first token", &LayerMetrics::first_token_attention));
   }
   const std::string body = html_row(figures);
-  return body.empty() ? "" : html_paragraph("Of the best run of each variant, in the last step that tells it.") + body;
+  if (body.empty()) return "";
+  return html_paragraph(fmt::format("Of the best run of each of the first {} variants, in the last step that tells it.",
+                                    kMostChosen)) +
+         body;
 }
 
-std::string gates_section(const std::vector<const ReportedRun*>& chosen) {
+std::string gates_section(const std::vector<const ReportedRun*>& chosen, const std::vector<ReportedRun>& runs) {
   std::vector<std::string> figures = {
       layer_figure("Mean gate score", "score", false, chosen, &LayerMetrics::gate_mean)};
   bool diagnosed = false;
-  for (const ReportedRun* run : chosen) {
-    for (std::string& figure : diagnostics_figures(*run)) {
+  for (const ReportedRun& run : runs) {
+    for (std::string& figure : diagnostics_figures(run)) {
       diagnosed = true;
       figures.push_back(std::move(figure));
     }

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "kernels/core/error.h"
 #include "launch/analysis/page.h"
 #include "launch/analysis/plot.h"
 #include "launch/analysis/report_sections.h"
@@ -120,6 +121,17 @@ std::string budget_table(const std::vector<ScalingPoint>& points, const ScalingF
   return html_table(table);
 }
 
+std::string scaling_body(const std::vector<ScalingPoint>& points) {
+  constexpr int kDraws = 200;
+  const ScalingFit fit(points, kDraws, 1);
+  return html_paragraph(
+             "L(N, D) = E + A / N^alpha + B / D^beta, N the active parameters, D tokens, of the best run of each N and "
+             "D; "
+             "intervals are of samples of the runs. sluice fit has more.") +
+         html_row({frontier_figure(points, fit), residual_figure(points, fit), iso_figure(iso_flops(points))}) +
+         constants_table(fit) + budget_table(points, fit);
+}
+
 }  // namespace
 
 std::string scaling_section(const std::vector<ReportedRun>& runs) {
@@ -131,14 +143,19 @@ std::string scaling_section(const std::vector<ReportedRun>& runs) {
     tokens.insert(point.tokens);
   }
   if (points.size() < kFewest || sizes.size() < kFewestSizes || tokens.size() < kFewestSizes) return "";
-  constexpr int kDraws = 200;
-  const ScalingFit fit(points, kDraws, 1);
-  return html_paragraph(
-             "L(N, D) = E + A / N^alpha + B / D^beta, N the active parameters, D tokens, of the best run of each N and "
-             "D; "
-             "intervals are of samples of the runs. sluice fit has more.") +
-         html_row({frontier_figure(points, fit), residual_figure(points, fit), iso_figure(iso_flops(points))}) +
-         constants_table(fit) + budget_table(points, fit);
+  bool held_out = false, of_training = false;
+  for (const ReportedRun& run : runs) {
+    if (run.finished()) (run.run.held_out ? held_out : of_training) = true;
+  }
+  if (held_out && of_training) {
+    return html_paragraph(
+        "Some runs have a loss on evaluation sets at their end and others have not: they cannot be compared.");
+  }
+  try {
+    return scaling_body(points);
+  } catch (const Error& error) {
+    return html_paragraph(error.what());
+  }
 }
 
 }  // namespace sluice

@@ -75,9 +75,9 @@ std::string sweep_table(const std::vector<LrSweep>& sweeps) {
     const auto end = [&](double Interval::*which) {
       return s.sensitivity_interval ? fmt::format("{:.4f}", (*s.sensitivity_interval).*which) : std::string("-");
     };
-    table.rows.push_back({s.variant, std::to_string(s.runs), number_text(s.best_lr), loss_text(s.best_loss),
-                          fmt::format("{:.4f}", s.sensitivity), end(&Interval::low), end(&Interval::high),
-                          number_text(s.highest_stable_lr), std::to_string(s.diverged), std::to_string(s.spikes)});
+    table.rows.push_back({s.variant, std::to_string(s.runs), or_dash(s.best_lr), or_dash(s.best_loss, "{:.4f}"),
+                          or_dash(s.sensitivity, "{:.4f}"), end(&Interval::low), end(&Interval::high),
+                          or_dash(s.highest_stable_lr), std::to_string(s.diverged), std::to_string(s.spikes)});
   }
   return html_table(table);
 }

@@ -18,10 +18,13 @@ std::string learning_rates_section(const std::vector<LrSweep>& sweeps, const std
 std::string losses_section(const std::vector<ReportedRun>& runs);
 /// A law of the best run of each size and number of tokens; from six of them on.
 std::string scaling_section(const std::vector<ReportedRun>& runs);
+/// So many runs are chosen to show their layers.
+inline constexpr size_t kMostChosen = 4;
 /// What the layers of the chosen runs measured over their steps, and at their end.
 std::string layers_section(const std::vector<const ReportedRun*>& chosen);
-/// Gate scores and attention maps of RUN/diagnostics.json, and what the metrics have of gates.
-std::string gates_section(const std::vector<const ReportedRun*>& chosen);
+/// Gate scores and attention maps of every run that has RUN/diagnostics.json, and what the chosen runs' metrics have of
+/// gates. Throws Error naming such a file when it is something else.
+std::string gates_section(const std::vector<const ReportedRun*>& chosen, const std::vector<ReportedRun>& runs);
 std::string speed_section(const std::vector<ReportedRun>& runs);
 
 }  // namespace sluice

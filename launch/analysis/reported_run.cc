@@ -7,6 +7,7 @@
 #include <sstream>
 #include <utility>
 
+#include <fmt/format.h>
 #include <google/protobuf/util/message_differencer.h>
 
 #include "runtime/config.h"
@@ -44,15 +45,25 @@ void set_measures(ReportedRun& reported) {
   reported.tokens_per_s = *middle;
 }
 
-/// What tells a variant from another.
+/// What tells a variant from another: all but the learning rate, the seed, where data lie, and how and where it is
+/// computed.
 TrainConfig variant_config(TrainConfig config) {
   config.mutable_optimizer()->clear_lr();
-  config.mutable_training()->clear_seed();
+  config.mutable_optimizer()->clear_zero_stage();
+  TrainingConfig& training = *config.mutable_training();
+  training.clear_seed();
+  training.clear_micro_batch_size();
+  training.clear_recompute();
+  DataConfig data;
+  for (const TrainSet& set : config.data().train()) data.add_train()->set_weight(set.weight());
+  *config.mutable_data() = data;
   config.clear_cpu();
+  config.clear_device();
   config.clear_mesh();
   config.clear_logging();
   config.clear_checkpoint();
   config.clear_watchdog();
+  config.clear_evaluation();
   config.clear_plan();
   return config;
 }
@@ -101,10 +112,16 @@ std::string differences(const TrainConfig& from, const TrainConfig& to) {
 std::vector<ReportedRun> report_runs(std::vector<FinishedRun> runs) {
   std::vector<ReportedRun> all;
   std::map<std::string, std::string> variants;  // by configuration
+  std::map<std::string, int> uses;              // of a name
   std::optional<TrainConfig> first;
   for (FinishedRun& run : runs) {
     ReportedRun reported{std::move(run), "", ""};
     reported.name = std::filesystem::path(reported.run.folder + "/.").lexically_normal().parent_path().filename();
+    if (!reported.run.config.has_model()) {
+      // It has not begun, or its configuration cannot be read.
+      all.push_back(std::move(reported));
+      continue;
+    }
     const TrainConfig config = variant_config(reported.run.config);
     if (!first) first = config;
     const auto [at, is_new] = variants.try_emplace(config_text(config));
@@ -112,6 +129,9 @@ std::vector<ReportedRun> report_runs(std::vector<FinishedRun> runs) {
       at->second = choices_in(reported.name);
       if (at->second.empty()) at->second = differences(*first, config);
       if (at->second.empty()) at->second = "all";
+      // Studies may call different things the same.
+      const int number = ++uses[at->second];
+      if (number > 1) at->second += fmt::format(" ({})", number);
     }
     reported.variant = at->second;
     reported.spikes = spikes_of(reported.run);
@@ -124,6 +144,7 @@ std::vector<ReportedRun> report_runs(std::vector<FinishedRun> runs) {
 std::vector<std::string> variants_of(const std::vector<ReportedRun>& runs) {
   std::vector<std::string> variants;
   for (const ReportedRun& run : runs) {
+    if (run.variant.empty()) continue;
     if (std::find(variants.begin(), variants.end(), run.variant) == variants.end()) variants.push_back(run.variant);
   }
   return variants;

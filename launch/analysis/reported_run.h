@@ -13,7 +13,7 @@ namespace sluice {
 struct ReportedRun {
   FinishedRun run;
   std::string name;                    ///< of its folder
-  std::string variant;                 ///< what it shares with runs that differ from it in learning rate and seed only
+  std::string variant;                 ///< what it shares with runs of the same variant; empty: it has no configuration
   std::vector<SpikeEpisode> spikes{};  ///< of its logged loss
   std::optional<double> first_token_attention{};      ///< mean over layers, in its last step that tells it
   std::optional<double> max_activation{};             ///< largest of all layers, in the same step
@@ -26,8 +26,9 @@ struct ReportedRun {
 };
 
 /// Runs with what is told of each; those that cannot be read are there too. Runs are of one variant when their
-/// configurations differ in optimizer.lr, training.seed and what does not change a result at most. A variant is called
-/// what its cells' names say of it, or by what its configuration has that the first variant's has not.
+/// configurations differ in optimizer.lr, training.seed, the places of data, layout and what else does not change a
+/// result at most. A variant is called what its cells' names say of it, or by what its configuration has that the first
+/// variant's has not, with a number where two would be called the same.
 std::vector<ReportedRun> report_runs(std::vector<FinishedRun> runs);
 
 /// The variants, in the order of their first runs.

@@ -1,6 +1,9 @@
 #include "launch/study/cell_book.h"
 
+#include <chrono>
 #include <filesystem>
+#include <fstream>
+#include <thread>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -11,6 +14,8 @@
 
 namespace sluice {
 namespace {
+
+constexpr const char* kListFile = "/cells.txt";
 
 constexpr std::pair<CellState::Outcome, const char*> kOutcomes[] = {
     {CellState::Outcome::kNone, "none"},
@@ -59,10 +64,7 @@ CellBook::CellBook(std::string folder) : folder_(std::move(folder)) {
          "; choose a folder on another file system");
 }
 
-CellState CellBook::state(const std::string& cell) const {
-  const std::string path = run_dir(cell) + "/cell.json";
-  std::error_code error;
-  if (!std::filesystem::exists(path, error)) return {};
+CellState read_cell_state(const std::string& path) {
   try {
     return parse_state(std::string(MappedFile(path).bytes()));
   } catch (const std::exception& problem) {
@@ -71,19 +73,50 @@ CellState CellBook::state(const std::string& cell) const {
   return {};
 }
 
+std::vector<std::string> cells_listed_in(const std::string& folder) {
+  std::ifstream file(folder + kListFile);
+  std::vector<std::string> cells;
+  // Names that could lead out of the folder are not of a study.
+  for (std::string cell; std::getline(file, cell);) {
+    if (!cell.empty() && cell.find('/') == std::string::npos && cell.front() != '.') cells.push_back(cell);
+  }
+  return cells;
+}
+
+void CellBook::keep_study(std::string_view text, const std::vector<std::string>& cells) const {
+  // Several jobs may begin at the same time.
+  FileLock lock(folder_ + "/claims/.study");
+  while (lock.take() == FileLock::Result::kElsewhere) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  OutputFile study(folder_ + "/study.textproto");
+  study.write(text);
+  study.commit();
+  OutputFile list(folder_ + kListFile);
+  for (const std::string& cell : cells) list.write(cell + "\n");
+  list.commit();
+}
+
+CellState CellBook::state(const std::string& cell) const {
+  const std::string path = run_dir(cell) + "/" + kCellFile;
+  std::error_code error;
+  return std::filesystem::exists(path, error) ? read_cell_state(path) : CellState{};
+}
+
 void CellBook::set_state(const std::string& cell, const CellState& state) const {
   const nlohmann::ordered_json json = {
       {"outcome", name_of(state.outcome)}, {"reason", state.reason},         {"starts", state.starts},
       {"vain_starts", state.vain_starts},  {"checkpoint", state.checkpoint}, {"seconds", state.seconds}};
-  std::filesystem::create_directories(run_dir(cell));
-  OutputFile file(run_dir(cell) + "/cell.json");
+  const std::string path = run_dir(cell) + "/" + kCellFile;
+  create_parent_folder(path);
+  OutputFile file(path);
   file.write(json.dump() + "\n");
   file.commit();
 }
 
 std::unique_ptr<FileLock> CellBook::claim(const std::string& cell) const {
   auto lock = std::make_unique<FileLock>(folder_ + "/claims/" + cell);
-  return lock->take() == FileLock::Result::kTaken ? std::move(lock) : nullptr;
+  const FileLock::Result result = lock->take();
+  ENSURE(result != FileLock::Result::kNotSupported, lock->path(), ": cannot be locked: ", lock->problem());
+  return result == FileLock::Result::kTaken ? std::move(lock) : nullptr;
 }
 
 }  // namespace sluice

@@ -4,6 +4,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "runtime/files/file_lock.h"
 
@@ -23,6 +25,12 @@ struct CellState {
 };
 const char* name_of(CellState::Outcome outcome);
 
+inline constexpr const char* kCellFile = "cell.json";
+/// Throws Error naming the file when it is damaged.
+CellState read_cell_state(const std::string& path);
+/// The names of a study's cells as keep_cells() has left them; empty: the folder is none of a study.
+std::vector<std::string> cells_listed_in(const std::string& folder);
+
 /// The cells of a study in its folder: whose turn it is, and what has become of them. Processes of any job and host may
 /// use it at the same time, as far as the file system's locks go.
 class CellBook {
@@ -33,7 +41,12 @@ class CellBook {
   bool leave() { return users_->take() == FileLock::Result::kTaken; }
 
   const std::string& folder() const { return folder_; }
-  std::string run_dir(const std::string& cell) const { return folder_ + "/cells/" + cell; }
+  static std::string run_dir(const std::string& folder, const std::string& cell) { return folder + "/cells/" + cell; }
+  std::string run_dir(const std::string& cell) const { return run_dir(folder_, cell); }
+
+  /// Keeps a file of the study's folder, DIR/study.textproto, and the names of its cells, DIR/cells.txt. Throws Error
+  /// naming what cannot be written.
+  void keep_study(std::string_view text, const std::vector<std::string>& cells) const;
 
   /// Throws Error naming the file when it is damaged.
   CellState state(const std::string& cell) const;
@@ -41,6 +54,7 @@ class CellBook {
   void set_state(const std::string& cell, const CellState& state) const;
 
   /// The right to work at a cell, until the lock goes, at the latest with this process. Null: another one has it.
+  /// Throws Error when the file system refuses locks.
   std::unique_ptr<FileLock> claim(const std::string& cell) const;
 
  private:

@@ -58,18 +58,25 @@ bool CellQueue::claim(size_t cell, bool tried) {
 }
 
 void CellQueue::end(CellState::Outcome outcome, const std::string& reason, double seconds) {
-  INVARIANT(claim_, "no cell is claimed");
-  state_.outcome = outcome;
-  state_.reason = reason;
-  state_.seconds += seconds;
-  book_.set_state(cells_[cell_], state_);
-  ended_[cell_] = state_.ended();
-  claim_.reset();
+  CellState state = state_;
+  state.outcome = outcome;
+  state.reason = reason;
+  state.seconds += seconds;
+  leave(state);
 }
 
 void CellQueue::give_back(double seconds) {
-  --state_.vain_starts;
-  end(CellState::Outcome::kNone, "", seconds);
+  CellState state = state_;
+  --state.vain_starts;
+  state.seconds += seconds;
+  leave(state);
+}
+
+void CellQueue::leave(const CellState& state) {
+  INVARIANT(claim_, "no cell is claimed");
+  book_.set_state(cells_[cell_], state);
+  ended_[cell_] = state.ended();
+  claim_.reset();
 }
 
 bool CellQueue::has_ended(size_t cell) {

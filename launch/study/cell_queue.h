@@ -22,8 +22,9 @@ class CellQueue {
   /// its number, or one of the above.
   int64_t next();
   /// What has become of the claimed cell, after so many seconds. kNone: it is to be tried again, for this reason.
+  /// Throws Error when that cannot be written, and may be called again then.
   void end(CellState::Outcome outcome, const std::string& reason, double seconds);
-  /// The claimed cell waits for another job, through no fault of its own.
+  /// The same of a cell that waits for another job, through no fault of its own.
   void give_back(double seconds);
 
   /// Of all processes.
@@ -32,6 +33,7 @@ class CellQueue {
  private:
   bool claim(size_t cell, bool tried);
   bool has_ended(size_t cell);
+  void leave(const CellState& state);
 
   const CellBook& book_;
   const std::vector<std::string> cells_;

@@ -4,12 +4,15 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include <nlohmann/json.hpp>
 
 #include "kernels/core/error.h"
+#include "launch/study/cell_book.h"
 #include "runtime/config.h"
 #include "runtime/metrics/metrics_log.h"
+#include "runtime/validate.h"
 
 namespace sluice {
 namespace {
@@ -39,17 +42,21 @@ bool says_that_it_diverged(const std::string& path) {
     const nlohmann::json event = nlohmann::json::parse(line, nullptr, false);
     if (!event.is_object() || !event.contains("event")) continue;
     // What goes on after it has not.
-    diverged = event["event"] == "diverged" || (diverged && event["event"] != "resume");
+    const nlohmann::json& what = event["event"];
+    diverged = what == "diverged" || (diverged && what != "resume" && what != "restart");
   }
   return diverged;
 }
 
-/// The mean over the last tenth of the logged steps, at least one.
+/// The mean over the last tenth of the logged steps, at least one, but those that were skipped; none: not a number.
 double last_losses(const std::vector<StepMetrics>& steps) {
-  const size_t count = std::max<size_t>(1, steps.size() / 10);
-  double sum = 0;
-  for (size_t i = steps.size() - count; i < steps.size(); ++i) sum += steps[i].lm_loss;
-  return sum / static_cast<double>(count);
+  double sum = 0, count = 0;
+  for (size_t i = steps.size() - std::max<size_t>(1, steps.size() / 10); i < steps.size(); ++i) {
+    if (steps[i].skipped) continue;
+    sum += steps[i].lm_loss;
+    ++count;
+  }
+  return count > 0 ? sum / count : std::nan("");
 }
 
 void set_loss(FinishedRun& run) {
@@ -64,12 +71,26 @@ void set_loss(FinishedRun& run) {
 
 bool is_run(const fs::path& folder) { return fs::exists(folder / "config.textproto"); }
 
+/// What its study knows of a cell, more than its run.
+void add_cell_state(const std::string& folder, FinishedRun& run) {
+  if (!fs::exists(folder + "/" + kCellFile)) return;
+  const CellState state = read_cell_state(folder + "/" + kCellFile);
+  run.diverged = run.diverged || state.outcome == CellState::Outcome::kDiverged;
+  if (state.outcome == CellState::Outcome::kFailed) run.left_out = "failed: " + state.reason;
+  if (state.outcome == CellState::Outcome::kDiverged) run.left_out = state.reason;
+}
+
 }  // namespace
 
 namespace {
 
 void fill(const std::string& folder, FinishedRun& run) {
+  if (!is_run(folder)) {
+    run.left_out = "it has not begun";
+    return add_cell_state(folder, run);
+  }
   run.config = load_config(folder + "/config.textproto", {});
+  validate_stability(run.config.stability());
   run.parameters = count_parameters(run.config.model());
   run.diverged = says_that_it_diverged(folder + "/audit.jsonl");
   run.steps = read_steps(folder + "/metrics.jsonl");
@@ -83,6 +104,21 @@ void fill(const std::string& folder, FinishedRun& run) {
     run.diverged = true;
     run.left_out = "its loss is not finite";
   }
+  add_cell_state(folder, run);
+}
+
+/// The runs of a folder that is a run, a study or holds runs.
+std::vector<std::string> folders_in(const std::string& folder) {
+  ENSURE(fs::is_directory(folder), folder, ": no such folder");
+  if (is_run(folder)) return {folder};
+  const bool is_study = fs::is_directory(fs::path(folder) / "cells");
+  std::set<std::string> below;
+  for (const fs::directory_entry& entry : fs::directory_iterator(is_study ? folder + "/cells" : folder)) {
+    if (entry.is_directory() && (is_study || is_run(entry.path()))) below.insert(entry.path().string());
+  }
+  for (const std::string& cell : cells_listed_in(folder)) below.insert(folder + "/cells/" + cell);
+  ENSURE(!below.empty(), folder, ": neither a run nor a folder of runs (there is no config.textproto)");
+  return {below.begin(), below.end()};
 }
 
 }  // namespace
@@ -100,20 +136,11 @@ FinishedRun read_run(const std::string& folder) {
 
 std::vector<FinishedRun> read_runs(const std::vector<std::string>& folders) {
   std::vector<FinishedRun> runs;
+  std::set<fs::path> seen;
   for (const std::string& folder : folders) {
-    ENSURE(fs::is_directory(folder), folder, ": no such folder");
-    if (is_run(folder)) {
-      runs.push_back(read_run(folder));
-      continue;
+    for (const std::string& run : folders_in(folder)) {
+      if (seen.insert(fs::weakly_canonical(run)).second) runs.push_back(read_run(run));
     }
-    const fs::path cells = fs::is_directory(fs::path(folder) / "cells") ? fs::path(folder) / "cells" : fs::path(folder);
-    std::vector<std::string> below;
-    for (const fs::directory_entry& entry : fs::directory_iterator(cells)) {
-      if (entry.is_directory() && is_run(entry.path())) below.push_back(entry.path().string());
-    }
-    ENSURE(!below.empty(), folder, ": neither a run nor a folder of runs (there is no config.textproto)");
-    std::sort(below.begin(), below.end());
-    for (const std::string& each : below) runs.push_back(read_run(each));
   }
   return runs;
 }

@@ -27,8 +27,8 @@ struct FinishedRun {
 /// file that cannot be read is told by left_out.
 FinishedRun read_run(const std::string& folder);
 
-/// The runs in folders that are runs, or hold some, one level below or in `cells`. Throws Error naming a folder without
-/// any.
+/// The runs in folders that are runs, or hold some one level below, or are studies, of which all cells are there; each
+/// once. Throws Error naming a folder without any.
 std::vector<FinishedRun> read_runs(const std::vector<std::string>& folders);
 
 }  // namespace sluice

@@ -15,6 +15,9 @@ class StopRuleWatch {
 
   /// Of each step in turn. Returns why the cell has diverged; empty: it has not. The window starts anew with a session.
   std::string see(int64_t step, double loss);
+  /// Of all windows so far, for a later session to go on with; infinite: there was none.
+  double least_mean() const { return least_mean_; }
+  void set_least_mean(double loss) { least_mean_ = loss; }
 
  private:
   const StopRule rule_;

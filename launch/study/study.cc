@@ -44,7 +44,8 @@ void check(const Study& study, const std::string& file) {
   report.positive("ranks", true, study.ranks());
   report.positive("attempts", true, study.attempts());
   const StopRule& stop = study.stop();
-  report.positive("stop.window", true, stop.window());
+  constexpr int64_t kLongestWindow = 1000000;
+  report.positive("stop.window", true, stop.window(), kLongestWindow);
   report.check(stop.after_steps() >= 0, "stop.after_steps=", stop.after_steps(), " must not be negative");
   if (stop.has_loss_above()) report.above_zero("stop.loss_above", stop.loss_above());
   if (stop.has_rise()) report.above_zero("stop.rise", stop.rise());

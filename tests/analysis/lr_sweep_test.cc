@@ -17,6 +17,7 @@ FinishedRun run_of(double lr, double loss, int64_t seed = 1, int gates = 0) {
   run.folder = "runs/x";
   run.config.mutable_optimizer()->set_lr(lr);
   run.config.mutable_training()->set_seed(seed);
+  run.config.mutable_model();
   for (int i = 0; i < gates; ++i) run.config.mutable_model()->add_gates();
   for (int64_t step = 1; step <= 20; ++step) {
     StepMetrics metrics;
@@ -50,7 +51,7 @@ TEST(LrSweep, HasItsBestAndItsHighestStableRate) {
   EXPECT_EQ(sweep.highest_stable_lr, 1e-2);
   EXPECT_EQ(sweep.diverged, 1);
   // The two that failed count as what they began with.
-  EXPECT_NEAR(sweep.sensitivity, (2 + 0 + 0.2 + 5 + 5) / 5, 1e-12);
+  EXPECT_NEAR(*sweep.sensitivity, (2 + 0 + 0.2 + 5 + 5) / 5, 1e-12);
   EXPECT_FALSE(sweep.sensitivity_interval);
   EXPECT_TRUE(std::isnan(sweep.points.back().loss));
   EXPECT_EQ(sweep.points[1].first_token_attention, 0.2);
@@ -68,7 +69,7 @@ TEST(LrSweep, BarsAreOfSeedsOrOfARunsOwnNoise) {
   EXPECT_NEAR(points[1].bar.low, 2.9, 1e-9);
   EXPECT_NEAR(points[1].bar.high, 3.1, 1e-9);
   ASSERT_TRUE(sweeps.front().sensitivity_interval);
-  EXPECT_TRUE(sweeps.front().sensitivity_interval->holds(sweeps.front().sensitivity));
+  EXPECT_TRUE(sweeps.front().sensitivity_interval->holds(*sweeps.front().sensitivity));
 }
 
 TEST(LrSweep, OneSeedThatDivergesMakesARateUnstable) {
@@ -87,7 +88,7 @@ TEST(LrSweep, VariantsAreWhatDiffersBeyondRateAndSeed) {
   const auto sweeps = sweeps_of(runs);
   ASSERT_EQ(sweeps.size(), 2u);
   EXPECT_EQ(sweeps[0].variant, "all");
-  EXPECT_EQ(sweeps[1].variant, "model={ gates { } }");
+  EXPECT_EQ(sweeps[1].variant, "model.gates[0]={ }");
   runs.resize(4);
   EXPECT_THAT(sweeps_of(runs), IsEmpty()) << "two rates are no sweep";
 }
@@ -108,7 +109,43 @@ TEST(LrSweep, WhatIsNotAtItsEndIsNoPartOfIt) {
   ASSERT_EQ(sweeps.size(), 1u);
   EXPECT_EQ(sweeps.front().runs, 3);
   EXPECT_EQ(sweeps.front().best_loss, 3);
-  EXPECT_THAT(sweeps_of({diverged(1), diverged(2), diverged(3)}), IsEmpty());
+}
+
+TEST(LrSweep, WhatAlwaysDivergesIsThereWithoutABest) {
+  const auto none = sweeps_of({diverged(1), diverged(2), diverged(3)});
+  ASSERT_EQ(none.size(), 1u);
+  EXPECT_EQ(none.front().diverged, 3);
+  EXPECT_FALSE(none.front().best_lr || none.front().highest_stable_lr || none.front().sensitivity);
+  // With one good seed a rate has a loss, but is not stable.
+  const auto some = sweeps_of({diverged(1, 1), run_of(1, 3, 2), diverged(2), diverged(3)});
+  ASSERT_EQ(some.size(), 1u);
+  EXPECT_FALSE(some.front().best_lr || some.front().highest_stable_lr);
+  EXPECT_NEAR(*some.front().sensitivity, (0 + 2.5 + 2.5) / 3, 1e-12);
+}
+
+TEST(LrSweep, WhereDataLieAndHowItIsComputedMakesNoVariant) {
+  std::vector<FinishedRun> runs = {run_of(1, 3), run_of(2, 3), run_of(3, 3)};
+  runs[1].config.mutable_data()->set_tokenizer("elsewhere");
+  runs[1].config.mutable_training()->set_micro_batch_size(2);
+  runs[2].config.mutable_mesh()->set_tp(2);
+  EXPECT_EQ(sweeps_of(runs).size(), 1u);
+}
+
+TEST(LrSweep, VariantsOfOneNameStayApart) {
+  std::vector<FinishedRun> runs;
+  for (const double lr : {1, 2, 3}) {
+    for (const int layers : {1, 2}) {
+      runs.push_back(run_of(lr, layers));
+      runs.back().config.mutable_model()->set_num_layers(layers);
+      runs.back().folder = "study" + std::to_string(layers) + "/cells/lr=" + std::to_string(lr) + ",gate=none";
+    }
+  }
+  const auto sweeps = sweeps_of(runs);
+  ASSERT_EQ(sweeps.size(), 2u);
+  EXPECT_EQ(sweeps[0].variant, "gate=none");
+  EXPECT_EQ(sweeps[1].variant, "gate=none (2)");
+  EXPECT_EQ(sweeps[0].best_loss, 1);
+  EXPECT_EQ(sweeps[1].best_loss, 2);
 }
 
 }  // namespace

@@ -34,6 +34,7 @@ TEST(AxisTicks, AreRoundNumbers) {
   EXPECT_THAT(axis_ticks(3, 3, false), ElementsAre(3));
   EXPECT_EQ(axis_ticks(0, kInfinity, false).size(), 1u);
   EXPECT_LT(axis_ticks(1e-300, 1e300, true).size(), 20u);
+  EXPECT_LT(axis_ticks(4e18, 4e18 + 1024, false).size(), 20u) << "which no double tells apart";
 }
 
 TEST(PlotFigure, DrawsLinesBarsAndPoints) {
@@ -92,7 +93,7 @@ TEST(PlotFigure, AManyPointedLineKeepsItsExtremes) {
   }
   plot.series.push_back(series);
   const std::vector<double> y = heights(plot_figure(plot));
-  EXPECT_LE(y.size(), 1600u);
+  EXPECT_LE(y.size(), 2000u);
   EXPECT_LT(*std::min_element(y.begin(), y.end()), 50);
 }
 

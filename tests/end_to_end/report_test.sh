@@ -25,14 +25,17 @@ done
 "$SLUICE" report study more --out report.html > said || fail "report"
 grep -q "report.html: 13 runs" said || { cat said; fail "what it says"; }
 for part in 'id="learning-rates"' 'id="losses"' 'id="scaling"' 'id="gates"' 'id="layers"' 'id="speed"' 'id="runs"' \
-  'Training loss, gate=G1' 'LR sensitivity' 'Share of gate scores, lr=1e-2,gate=G1' 'Mean attention in layer 1' \
+  'Training loss, gate=G1' 'LR sensitivity' 'Share of G1 scores, lr=1e-2,gate=G1' 'Mean attention in layer 1' \
   'lr=1e30,gate=none' '48_30' 'alpha'; do
   grep -qF -- "$part" report.html || fail "there is no $part"
 done
 ! grep -qE 'https?:|<script|src=|@import|url\(' report.html || fail "it refers to something else"
-# The best loss of a variant is the least of its cells in the sweep's table.
-best=$(awk '/gate=G1 / && $2 == "done" { print $4 }' table | sort -g | head -1)
-grep -qF "<td class=\"number\">$best</td>" report.html || fail "there is no loss $best"
+# The best rate and loss of a variant are those of the best of its cells in the sweep's table; one of each diverged.
+read -r best_loss best_cell < <(awk '/gate=G1 / && $2 == "done" { print $4, $1 }' table | sort -g | head -1)
+best_rate=$(sed -E 's/lr=([^,]*),.*/\1/' <<< "$best_cell" | awk '{ print $1 + 0 }')
+cell() { printf '<td class="number">%s</td>' "$1"; }
+grep -F "<td>gate=G1</td>$(cell 4)$(cell "$best_rate")$(cell "$best_loss")" report.html | grep -qF "$(cell 1)$(cell 0)</tr>" ||
+  fail "the best of gate=G1 is not $best_rate with $best_loss, one diverged, no spike: $(grep -F 'gate=G1</td>' report.html)"
 [ -z "${REPORT:-}" ] || cp report.html "$REPORT"
 
 # One run by itself, and what is no run.
