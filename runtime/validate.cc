@@ -92,9 +92,8 @@ bool check_mesh(ConfigReport& report, TrainConfig& config, int world_size) {
   report.above_zero("mesh.expert_budget", mesh.expert_budget());
   if (!sizes) return false;
   if (!mesh.has_dp()) {
-    if (!report.check(world_size % mesh.tp() == 0, "mesh.tp=", mesh.tp(), " does not divide the ", world_size,
-                      " ranks that were started; use one of ", divisors(world_size),
-                      " or mpirun -np with a multiple of ", mesh.tp())) {
+    if (!report.check(world_size % mesh.tp() == 0, "mesh.tp=", mesh.tp(), " does not divide a world of ", world_size,
+                      " ranks; use one of ", divisors(world_size), ", or a multiple of ", mesh.tp(), " ranks")) {
       return false;
     }
     mesh.set_dp(world_size / mesh.tp());
@@ -104,8 +103,7 @@ bool check_mesh(ConfigReport& report, TrainConfig& config, int world_size) {
     return false;
   }
   if (!report.check(mesh.dp() * mesh.tp() == world_size, "mesh.dp * mesh.tp = ", mesh.dp(), " * ", mesh.tp(),
-                    " does not match the ", world_size, " ranks that were started; use mpirun -np ",
-                    mesh.dp() * mesh.tp(),
+                    " does not match a world of ", world_size, " ranks; use ", mesh.dp() * mesh.tp(), " ranks",
                     world_size % mesh.tp() == 0 ? concat(", or mesh.dp=", world_size / mesh.tp()) : "")) {
     return false;
   }

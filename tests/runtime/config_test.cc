@@ -204,8 +204,10 @@ TEST(Validation, LayoutsThatDoNotDivideSayWhichSizesWould) {
   };
   EXPECT_THAT(message({"mesh.tp=3"}, 3),
               HasSubstr("mesh.tp=3 does not divide model.num_attention_heads=4; use one of 1, 2, 4"));
-  EXPECT_THAT(message({"mesh.tp=4"}, 6), HasSubstr("mesh.tp=4 does not divide the 6 ranks that were started"));
-  EXPECT_THAT(message({"mesh.dp=3", "mesh.tp=2"}, 4), HasSubstr("use mpirun -np 6, or mesh.dp=2"));
+  EXPECT_THAT(
+      message({"mesh.tp=4"}, 6),
+      HasSubstr("mesh.tp=4 does not divide a world of 6 ranks; use one of 1, 2, 3, 6, or a multiple of 4 ranks"));
+  EXPECT_THAT(message({"mesh.dp=3", "mesh.tp=2"}, 4), HasSubstr("use 6 ranks, or mesh.dp=2"));
   const std::vector<std::string> experts = {"model.moe.num_experts=4", "model.moe.top_k=2",
                                             "model.moe.moe_intermediate_size=6"};
   const auto with = [&](std::vector<std::string> mesh, int world) {

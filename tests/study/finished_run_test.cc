@@ -1,10 +1,12 @@
 #include "launch/study/finished_run.h"
 
+#include <cmath>
 #include <filesystem>
 
 #include <gmock/gmock.h>
 
 #include "kernels/core/error.h"
+#include "launch/study/cell_book.h"
 #include "runtime/metrics/metrics_log.h"
 #include "tests/temp_folder.h"
 
@@ -102,6 +104,67 @@ TEST_F(FinishedRunTest, WhatCannotBeReadIsNamed) {
   EXPECT_THAT(read_run(folder_ / "run").left_out, HasSubstr("run/metrics.jsonl:1"));
   std::filesystem::remove(folder_ / "run/metrics.jsonl");
   EXPECT_THAT(read_run(folder_ / "run").left_out, HasSubstr("run/metrics.jsonl: cannot open"));
+}
+
+TEST_F(FinishedRunTest, OneThatStartedOverAfterItDivergedHasNot) {
+  write("run", 4);
+  folder_.write("run/audit.jsonl", R"({"event":"diverged"})"
+                                   "\n"
+                                   R"({"event":"restart"})"
+                                   "\n");
+  EXPECT_FALSE(read_run(folder_ / "run").diverged);
+  folder_.write("run/audit.jsonl", R"({"event":"restart"})"
+                                   "\n"
+                                   R"({"event":"diverged"})"
+                                   "\n");
+  EXPECT_TRUE(read_run(folder_ / "run").diverged);
+}
+
+TEST_F(FinishedRunTest, StepsThatWereSkippedDoNotCount) {
+  write("run", 3, false);
+  StepMetrics skipped;
+  skipped.step = 4;
+  skipped.lm_loss = std::nan("");
+  skipped.skipped = true;
+  folder_.write("run/metrics.jsonl", folder_.read("run/metrics.jsonl") + metrics_json(skipped) + "\n");
+  const FinishedRun run = read_run(folder_ / "run");
+  // The last tenth is that step alone: nothing tells its loss.
+  EXPECT_TRUE(run.diverged);
+  write("run", 3, false);
+  std::string lines = folder_.read("run/metrics.jsonl");
+  for (int64_t step = 4; step <= 23; ++step) {
+    StepMetrics metrics;
+    metrics.step = step;
+    metrics.skipped = step == 23;
+    metrics.lm_loss = metrics.skipped ? std::nan("") : 1.5;
+    lines += metrics_json(metrics) + "\n";
+  }
+  folder_.write("run/metrics.jsonl", lines);
+  EXPECT_FALSE(read_run(folder_ / "run").diverged);
+  EXPECT_EQ(read_run(folder_ / "run").loss, 1.5);
+}
+
+TEST_F(FinishedRunTest, OfAStudyAllCellsAreThere) {
+  const CellBook book(folder_ / "study");
+  book.keep_study("", {"a", "b", "c", "d", "../e"});
+  write("study/cells/a", 4);
+  book.set_state("a", {CellState::Outcome::kDone});
+  book.set_state("b", {CellState::Outcome::kFailed, "no data"});
+  write("study/cells/c", 2);
+  book.set_state("c", {CellState::Outcome::kDiverged, "it rose"});
+  const auto runs = read_runs({folder_ / "study", folder_ / "study/cells/a", folder_ / "study/cells"});
+  ASSERT_EQ(runs.size(), 4u) << "each once";
+  EXPECT_EQ(runs[0].left_out, "");
+  EXPECT_EQ(runs[1].left_out, "failed: no data");
+  EXPECT_EQ(runs[2].left_out, "it rose");
+  EXPECT_TRUE(runs[2].diverged);
+  EXPECT_EQ(runs[3].left_out, "it has not begun");
+}
+
+TEST_F(FinishedRunTest, AConfigurationThatNoRunHadIsTold) {
+  write("run", 4);
+  folder_.write("run/config.textproto", folder_.read("run/config.textproto") + " stability { level_window: -1 }");
+  EXPECT_THAT(read_run(folder_ / "run").left_out, HasSubstr("level_window=-1"));
 }
 
 }  // namespace
