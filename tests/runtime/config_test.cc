@@ -192,7 +192,7 @@ TEST(Validation, AWorldThatDoesNotFitTheMeshSaysWhatWould) {
     TrainConfig config = parse_config(small_config(), "test", {"mesh.dp=4"});
     validate_training(config, 2);
   });
-  EXPECT_THAT(message, HasSubstr("mesh.dp * mesh.tp = 4 * 1 does not match the 2 ranks"));
+  EXPECT_THAT(message, HasSubstr("mesh.dp * mesh.tp = 4 * 1 does not match a world of 2 ranks"));
 }
 
 TEST(Validation, LayoutsThatDoNotDivideSayWhichSizesWould) {
