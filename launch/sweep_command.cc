@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include <fmt/format.h>
 #include <glog/logging.h>
@@ -173,8 +174,10 @@ class Worker {
       if (cell == kFailed) return End::kFailed;
       if (cell == CellQueue::kNoneFree) {
         std::this_thread::sleep_for(kPause);
-      } else {
-        run(static_cast<size_t>(cell));
+      } else if (run(static_cast<size_t>(cell)).stopped) {
+        // Calls of a step that was left are still under way in the group.
+        if (group_.rank() == 0) decide();
+        return End::kStopped;
       }
     }
   }
@@ -219,16 +222,18 @@ class Worker {
       queue_->give_back(last_->seconds);
     } else {
       queue_->end(result.outcome, result.reason, last_->seconds);
-      tell(last_->cell, result, last_->seconds);
     }
-    last_.reset();
+    const Run noted = *std::exchange(last_, std::nullopt);
+    if (!noted.result.stopped) tell(noted.cell, noted.result, noted.seconds);
   }
 
-  void run(size_t number) {
+  CellResult run(size_t number) {
     const Cell& cell = shared_.cells[number];
     const Clock::time_point start = Clock::now();
-    CellResult result = run_cell(cell.config, shared_.study.stop(), CellBook::run_dir(folder_, cell.name), group_);
-    if (group_.rank() == 0) last_.emplace(Run{cell, std::move(result), seconds_since(start)});
+    const CellResult result =
+        run_cell(cell.config, shared_.study.stop(), CellBook::run_dir(folder_, cell.name), group_);
+    if (group_.rank() == 0) last_.emplace(Run{cell, result, seconds_since(start)});
+    return result;
   }
 
   void tell(const Cell& cell, const CellResult& result, double seconds) {
@@ -289,10 +294,12 @@ void run_sweep(const SweepOptions& options, Session& session) {
       fmt::print(stderr, "{} cells, {} at a time; each tells of itself in {}/cells/CELL/log\n", shared.cells.size(),
                  world.size() / ranks, folder);
     }
-    const std::unique_ptr<ProcessGroup> group = cell_group(session, ranks);
+    std::unique_ptr<ProcessGroup> group = cell_group(session, ranks);
     if (book) FLAGS_minloglevel = google::GLOG_INFO;
     Worker worker(shared, folder, book ? &*book : nullptr, *group);
     end = worker.run();
+    // Which its ranks could give up in good order only.
+    if (end == Worker::End::kStopped && ranks > 1) static_cast<void>(group.release());
     if (end == Worker::End::kFailed) throw AgreedError(worker.problem(), Fault::kUser);
   }
   const bool last = book && book->leave();

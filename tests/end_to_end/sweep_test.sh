@@ -136,6 +136,16 @@ kill -9 "$(pgrep -f "^$SLUICE sweep --study pairs.textproto" | head -1)"
 wait $job || { cat job.log; fail "pairs"; }
 [ "$(grep -c ' done ' table)" -eq 3 ] && [ "$(grep -c ' diverged ' table)" -eq 1 ] || { cat table job.log; fail "not all pairs' cells have ended"; }
 [ "$(grep -Lh '"starts":1,' pairs/cells/*/cell.json | wc -l)" -eq 1 ] || { cat table; fail "not one cell was started twice"; }
+# A signal has both ranks of a cell save it.
+mpirun -np 2 --enable-recovery "$SLUICE" sweep --study pairs.textproto --run stopped > again 2> job.log &
+job=$!
+until grep -q '"step":15,' stopped/cells/lr=1e-3/metrics.jsonl 2> /dev/null; do kill -0 $job || { cat job.log; fail "pairs"; }; sleep 0.02; done
+kill -USR1 "$(pgrep -f '^mpirun -np 2 --enable-recovery .* --run stopped')"
+wait $job || true
+grep -q '"event":"preempted"' stopped/cells/lr=1e-3/audit.jsonl && grep -q '"outcome":"none".*"vain_starts":0' stopped/cells/lr=1e-3/cell.json ||
+  { cat job.log stopped/cells/lr=1e-3/cell.json; fail "a pair was not saved after a signal"; }
+mpirun -np 2 --enable-recovery "$SLUICE" sweep --study pairs.textproto --run stopped > again 2> job.log || { cat job.log; fail "pairs after a signal"; }
+awk '{ print $1, $2, $3, $4 }' again | cmp - <(awk '{ print $1, $2, $3, $4 }' table) || { cat table again; fail "pairs after a signal end otherwise"; }
 # To look at it one rank will do.
 "$SLUICE" sweep --study pairs.textproto --run pairs 2> job.log | cmp - table || { cat job.log; fail "a complete study of pairs"; }
 echo "killed with $before of 24 cells ended, $again started again, $diverged diverged"
