@@ -231,7 +231,7 @@ std::string plot_figure(const Plot& plot) {
   for (const Series& series : plot.series) {
     for (const double v : series.x) xs.see(v, plot.x.log);
     for (const auto* values : {&series.y, &series.low, &series.high}) {
-      for (const double v : *values) ys.see(v, plot.y.log);
+      for (const double v : *values) ys.see(plot.y.largest ? std::min(v, *plot.y.largest) : v, plot.y.log);
     }
   }
   xs = shown(plot.x, xs, plot.x.log ? 0.04 : 0);

@@ -83,6 +83,15 @@ TEST(PlotFigure, WhatIsNoNumberIsAGapAndWhatIsAboveIsAtTheEdge) {
   EXPECT_THAT(figure, Not(HasSubstr("nan")));
 }
 
+TEST(PlotFigure, WhatIsFarAboveDoesNotPressTheRestTogether) {
+  Plot plot{"", {"x"}, {"y"}};
+  plot.y.largest = 8;
+  plot.series.push_back({.x = {0, 1, 2}, .y = {7, 7.5, 1e30}});
+  const std::vector<double> y = heights(plot_figure(plot));
+  ASSERT_EQ(y.size(), 3u);
+  EXPECT_GT(y[0] - y[1], 100) << "half of what is shown";
+}
+
 TEST(PlotFigure, ALogarithmicAxisHasNoPlaceForZero) {
   Plot plot{"", {"x", true}, {"y", true}};
   plot.series.push_back({.x = {0, 1, 10, 100}, .y = {1, 1, 10, -1}});
