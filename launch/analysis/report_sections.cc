@@ -82,6 +82,15 @@ std::string sweep_table(const std::vector<LrSweep>& sweeps) {
   return html_table(table);
 }
 
+/// The line of a variant, without its points yet; the number decides its colour.
+Series variant_series(const LrSweep& sweep, size_t number) {
+  Series series;
+  series.name = sweep.variant;
+  series.color = static_cast<int>(number);
+  series.points = true;
+  return series;
+}
+
 /// A value of each learning rate's runs, a line a variant.
 template <class Get>
 std::string rate_figure(const std::string& title, const std::string& y_title, bool log_y,
@@ -90,10 +99,7 @@ std::string rate_figure(const std::string& title, const std::string& y_title, bo
   if (!log_y) plot.y.least = 0;
   bool any = false;
   for (size_t i = 0; i < sweeps.size(); ++i) {
-    Series series;
-    series.name = sweeps[i].variant;
-    series.color = static_cast<int>(i);
-    series.points = true;
+    Series series = variant_series(sweeps[i], i);
     for (const LrPoint& point : sweeps[i].points) {
       const std::optional<double>& value = get(point);
       series.x.push_back(point.lr);
@@ -109,10 +115,7 @@ std::string rate_loss_figure(const std::vector<LrSweep>& sweeps, double highest)
   Plot plot{"Loss at the end", {"peak learning rate", true}, {"loss, nats a token"}};
   plot.y.largest = highest;
   for (size_t i = 0; i < sweeps.size(); ++i) {
-    Series series;
-    series.name = sweeps[i].variant;
-    series.color = static_cast<int>(i);
-    series.points = true;
+    Series series = variant_series(sweeps[i], i);
     for (const LrPoint& point : sweeps[i].points) {
       series.x.push_back(point.lr);
       series.y.push_back(point.loss);

@@ -28,7 +28,7 @@ const char* name_of(CellState::Outcome outcome);
 inline constexpr const char* kCellFile = "cell.json";
 /// Throws Error naming the file when it is damaged.
 CellState read_cell_state(const std::string& path);
-/// The names of a study's cells as keep_cells() has left them; empty: the folder is none of a study.
+/// The names of a study's cells as CellBook::keep_study() has left them; empty: the folder is none of a study.
 std::vector<std::string> cells_listed_in(const std::string& folder);
 
 /// The cells of a study in its folder: whose turn it is, and what has become of them. Processes of any job and host may
@@ -40,7 +40,6 @@ class CellBook {
   /// Whether no other process uses the book any more; this one no longer counts as one that does.
   bool leave() { return users_->take() == FileLock::Result::kTaken; }
 
-  const std::string& folder() const { return folder_; }
   static std::string run_dir(const std::string& folder, const std::string& cell) { return folder + "/cells/" + cell; }
   std::string run_dir(const std::string& cell) const { return run_dir(folder_, cell); }
 
