@@ -5,6 +5,8 @@
 #include <chrono>
 #include <cstring>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "models/count.h"
 #include "parallel/planned_group.h"
@@ -21,6 +23,9 @@ using Clock = std::chrono::steady_clock;
 // Of the model that is timed: what takes a core about a second.
 constexpr int64_t kMostParameters = 80'000'000;
 constexpr double kMostFlops = 60e9;
+// Machines are faster and slower for a second or two.
+constexpr double kSeconds = 6;
+constexpr size_t kMostSteps = 200;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -93,34 +98,35 @@ TrainConfig part_of(const TrainConfig& config) {
   return part;
 }
 
-/// Times each op from the end of the one before.
-class Timer : public OpObserver {
+/// The ops of a step, each timed from the end of the one before.
+class TimedStep : public OpObserver {
  public:
-  explicit Timer(MeasuredSpeed* speed) : speed_(speed) {}
-  void begin(bool counts) { counts_ = counts, last_ = Clock::now(); }
   void before(const OpCost&) override {}
   void after(const OpCost& cost) override {
     const Clock::time_point now = Clock::now();
-    if (counts_ && speed_) speed_->add(cost, std::chrono::duration<double>(now - last_).count());
+    ops_.emplace_back(cost, std::chrono::duration<double>(now - last_).count());
     last_ = now;
   }
 
+  double seconds() const { return std::chrono::duration<double>(last_ - start_).count(); }
+  void add_to(MeasuredSpeed& speed) const {
+    for (const auto& [cost, seconds] : ops_) speed.add(cost, seconds);
+  }
+
  private:
-  MeasuredSpeed* speed_;
-  bool counts_ = false;
-  Clock::time_point last_{};
+  Clock::time_point start_ = Clock::now(), last_ = start_;
+  std::vector<std::pair<OpCost, double>> ops_;
 };
 
 /// A rank that computes for real, and talks to nobody.
 class TimedRank {
  public:
-  TimedRank(const TrainConfig& config, MeasuredSpeed* speed)
+  explicit TimedRank(const TrainConfig& config)
       : config_(config),
-        timer_(speed),
         world_(make_planned_group(0, mesh_shape(config).world())),
         mesh_(mesh_shape(config), *world_),
         pool_(static_cast<int>(config.cpu().threads())),
-        stream_{Device::kCpu, parse_isa(config.cpu().isa()), &pool_, nullptr, &timer_},
+        stream_{Device::kCpu, parse_isa(config.cpu().isa()), &pool_},
         model_(config.model(), config.optimizer().decay_embeddings(), compute_dtype(config.precision()), mesh_.shape(),
                0),
         transformer_(config.model(), config.training(), compute_dtype(config.precision()),
@@ -130,20 +136,22 @@ class TimedRank {
     initialise_parameters(model_.records, 1, stream_, model_.weights);
   }
 
-  void step(bool counts) {
+  TimedStep step() {
     const TrainingConfig& training = config_.training();
     LossScale scale;
     scale.micro_steps = training.global_batch_size() / (training.micro_batch_size() * mesh_.shape().dp);
     scale.micro_step_tokens = batch_.target_count * mesh_.shape().dp;
     scale.step_targets = scale.micro_step_tokens * scale.micro_steps;
-    timer_.begin(counts);
+    TimedStep timed;
+    stream_.observer = &timed;
     step_.run(stream_, 1, 0, scale, [this]() -> const Batch& { return batch_; });
     step_.wait_for_weights();
+    stream_.observer = nullptr;
+    return timed;
   }
 
  private:
   const TrainConfig& config_;
-  Timer timer_;
   std::unique_ptr<ProcessGroup> world_;
   const Mesh mesh_;
   ThreadPool pool_;
@@ -170,24 +178,23 @@ double measure_copying() {
 }  // namespace
 
 void MeasuredSpeed::add(const OpCost& cost, double seconds) {
-  timed_[{cost.op, cost.flops, cost.bytes}].push_back(seconds);
-  Kind& kind = kinds_[cost.op];
-  kind.seconds += seconds;
-  kind.flops += cost.flops;
-  kind.bytes += cost.bytes;
+  for (Sum* sum : {&timed_[{cost.op, cost.flops, cost.bytes}], &kinds_[cost.op]}) {
+    ++sum->calls;
+    sum->seconds += seconds;
+    sum->flops += cost.flops;
+    sum->bytes += cost.bytes;
+  }
 }
 
 double MeasuredSpeed::seconds(const OpCost& cost) const { return factor_ * as_timed(cost); }
 
 double MeasuredSpeed::as_timed(const OpCost& cost) const {
   if (const auto same = timed_.find({cost.op, cost.flops, cost.bytes}); same != timed_.end()) {
-    std::vector<double> seconds = same->second;
-    std::nth_element(seconds.begin(), seconds.begin() + static_cast<int64_t>(seconds.size()) / 2, seconds.end());
-    return seconds[seconds.size() / 2];
+    return same->second.seconds / same->second.calls;
   }
   const auto of_kind = kinds_.find(cost.op);
   if (of_kind == kinds_.end()) return 0;
-  const Kind& kind = of_kind->second;
+  const Sum& kind = of_kind->second;
   if (cost.flops > 0 && kind.flops > 0) return cost.flops * kind.seconds / kind.flops;
   return kind.bytes > 0 ? cost.bytes * kind.seconds / kind.bytes : 0;
 }
@@ -206,8 +213,8 @@ Calibration calibrate(const TrainConfig& config, int neighbours) {
   for (int i = 0; i < neighbours; ++i) {
     others.emplace_back([&] {
       try {
-        TimedRank rank(part, nullptr);
-        while (!done) rank.step(false);
+        TimedRank rank(part);
+        while (!done) rank.step();
       } catch (const Error&) {
         // One neighbour less.
       }
@@ -218,11 +225,16 @@ Calibration calibrate(const TrainConfig& config, int neighbours) {
     std::atomic<bool>& done;
     ~Finish() { done = true; }
   } finish{done};
-  TimedRank rank(part, &calibration.speed);
-  rank.step(false);
+  TimedRank rank(part);
+  rank.step();
+  std::vector<TimedStep> steps;
   const Clock::time_point start = Clock::now();
-  // Long enough that what else a machine does now and then is no part of the median.
-  for (int i = 0; i < 3 || (seconds_since(start) < 2 && i < 50); ++i) rank.step(true);
+  while (steps.size() < 3 || (seconds_since(start) < kSeconds && steps.size() < kMostSteps)) {
+    steps.push_back(rank.step());
+  }
+  // Without those in which the machine did something else, or less than usual.
+  std::ranges::sort(steps, {}, &TimedStep::seconds);
+  for (size_t i = steps.size() / 4; i < steps.size() - steps.size() / 4; ++i) steps[i].add_to(calibration.speed);
   calibration.copied_bytes_per_s = measure_copying();
   return calibration;
 }

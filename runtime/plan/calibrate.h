@@ -3,14 +3,13 @@
 #include <map>
 #include <string>
 #include <tuple>
-#include <vector>
 
 #include "configs/train.pb.h"
 #include "runtime/plan/machine.h"
 
 namespace sluice {
 
-/// The speed of ops that were timed: an op of the same kind and size takes as long as those did in the median, another
+/// The speed of ops that were timed: an op of the same kind and size takes as long as those did in the mean, another
 /// one as long as its kind does for so many operations or bytes.
 class MeasuredSpeed : public OpSpeed {
  public:
@@ -22,11 +21,11 @@ class MeasuredSpeed : public OpSpeed {
  private:
   double as_timed(const OpCost& cost) const;
 
-  struct Kind {
-    double seconds = 0, flops = 0, bytes = 0;
+  struct Sum {
+    double calls = 0, seconds = 0, flops = 0, bytes = 0;
   };
-  std::map<std::tuple<std::string, double, double>, std::vector<double>> timed_;
-  std::map<std::string, Kind> kinds_;
+  std::map<std::tuple<std::string, double, double>, Sum> timed_;
+  std::map<std::string, Sum> kinds_;
   double factor_ = 1;
 };
 
