@@ -40,7 +40,7 @@ class Target {
         link->set_latency_s(2e-6);
       }
       target_.emplace(PlanTarget{calibration_->speed, network, static_cast<double>(node_memory_bytes()) / world, 0,
-                                 cpu_overhead(config.cpu().threads(), world > 1)});
+                                 calibration_->timed, cpu_overhead(config.cpu().threads(), world > 1)});
       return;
     }
     machine_ = find_machine(device);
@@ -50,6 +50,7 @@ class Target {
                                {machine_.ranks_a_node(), machine_.within_node(), machine_.between_nodes()},
                                machine_.memory_bytes(),
                                dtype == DType::kBF16 ? machine_.bf16_flops() : machine_.f32_flops(),
+                               true,
                                {0, static_cast<int64_t>(machine_.reserved_bytes()), true}});
   }
   const PlanTarget& get() const { return *target_; }
@@ -61,13 +62,18 @@ class Target {
   std::optional<PlanTarget> target_;
 };
 
+/// A time of a plan; null where none is known.
+nlohmann::ordered_json known(const RunPlan& plan, double value) {
+  return plan.tokens_per_s > 0 ? nlohmann::ordered_json(value) : nlohmann::ordered_json();
+}
+
 nlohmann::ordered_json layout_json(const RunPlan& plan) {
   const MeshShape& m = plan.mesh;
   return {{"mesh", {{"dp", m.dp}, {"tp", m.tp}, {"ep", m.ep}, {"etp", m.etp}, {"edp", m.edp()}}},
           {"memory_bytes", plan.memory.total},
           {"fits", plan.fits},
-          {"step_s", plan.step.seconds},
-          {"tokens_per_s", plan.tokens_per_s}};
+          {"step_s", known(plan, plan.step.seconds)},
+          {"tokens_per_s", known(plan, plan.tokens_per_s)}};
 }
 
 void print_json(const TrainConfig& config, const PlanOptions& options, const PlanTarget& target, const RunPlan& plan,
@@ -90,15 +96,18 @@ void print_json(const TrainConfig& config, const PlanOptions& options, const Pla
     out["bytes_sent_per_step"].push_back({{"group", operation.first},
                                           {"operation", operation.second},
                                           {"bytes", calls.bytes_sent},
-                                          {"ms", calls.seconds * 1e3},
-                                          {"exposed_ms", calls.exposed * 1e3}});
+                                          {"ms", known(plan, calls.seconds * 1e3)},
+                                          {"exposed_ms", known(plan, calls.exposed * 1e3)}});
   }
   out["ops"] = nlohmann::ordered_json::array();
   for (const auto& [name, op] : plan.step.ops) {
-    out["ops"].push_back(
-        {{"op", name}, {"calls", op.calls}, {"flops", op.flops}, {"bytes", op.bytes}, {"ms", op.seconds * 1e3}});
+    out["ops"].push_back({{"op", name},
+                          {"calls", op.calls},
+                          {"flops", op.flops},
+                          {"bytes", op.bytes},
+                          {"ms", known(plan, op.seconds * 1e3)}});
   }
-  out["step_ms"] = plan.step.seconds * 1e3;
+  out["step_ms"] = known(plan, plan.step.seconds * 1e3);
   if (target.peak_flops > 0) out["mfu"] = plan.mfu;
   out["layouts"] = nlohmann::ordered_json::array();
   for (const RunPlan& layout : layouts) out["layouts"].push_back(layout_json(layout));
@@ -123,7 +132,7 @@ void print_step(const RunPlan& plan) {
   for (const auto& [name, op] : plan.step.ops) ops.emplace_back(op.seconds, name);
   std::sort(ops.rbegin(), ops.rend());
   constexpr size_t kShownOps = 8;
-  if (ops.empty() || ops.front().first == 0) {
+  if (plan.tokens_per_s == 0) {
     fmt::print(
         "\ntime of a step: not measured, a part of this model would take this machine too much memory or time\n");
     return;
@@ -154,12 +163,16 @@ void print_layouts(const std::vector<RunPlan>& layouts, const RunPlan& plan) {
   if (layouts.size() < 2) return;
   fmt::print("\n{:>5} {:>5} {:>5} {:>5} {:>5} {:>12} {:>12} {:>14}\n", "dp", "tp", "ep", "etp", "edp", "GiB a rank",
              "step ms", "tokens/s");
-  for (size_t i = 0; i < std::min(kShownLayouts, layouts.size()); ++i) {
+  for (size_t i = 0; i < layouts.size(); ++i) {
     const RunPlan& l = layouts[i];
     const bool own = l.mesh.tp == plan.mesh.tp && l.mesh.ep == plan.mesh.ep && l.mesh.etp == plan.mesh.etp;
-    fmt::print("{:>5} {:>5} {:>5} {:>5} {:>5} {:>12.3f} {:>12.1f} {:>14.0f}{}{}\n", l.mesh.dp, l.mesh.tp, l.mesh.ep,
-               l.mesh.etp, l.mesh.edp(), gib(static_cast<double>(l.memory.total)), l.step.seconds * 1e3, l.tokens_per_s,
-               l.fits ? "" : "  does not fit", own ? "  this configuration" : "");
+    if (i >= kShownLayouts && !own) continue;
+    const auto text = [&](double value, int digits) {
+      return l.tokens_per_s > 0 ? fmt::format("{:.{}f}", value, digits) : "-";
+    };
+    fmt::print("{:>5} {:>5} {:>5} {:>5} {:>5} {:>12.3f} {:>12} {:>14}{}{}\n", l.mesh.dp, l.mesh.tp, l.mesh.ep,
+               l.mesh.etp, l.mesh.edp(), gib(static_cast<double>(l.memory.total)), text(l.step.seconds * 1e3, 1),
+               text(l.tokens_per_s, 0), l.fits ? "" : "  does not fit", own ? "  this configuration" : "");
   }
 }
 
@@ -182,9 +195,9 @@ void run_plan(const PlanOptions& options) {
   fmt::print("{} parameters, {} of them for a token; {:.4g} FLOPs a token; {} tokens a step\n", plan.parameters.total,
              plan.parameters.active, plan.flops_per_token,
              config.training().global_batch_size() * config.training().sequence_length());
-  fmt::print("{} ranks on {} in {}: dp {} x tp {}, experts edp {} x ep {} x etp {}; {:.1f} tokens/s", options.world,
-             options.device, TrainConfig::Precision_Name(config.precision()), plan.mesh.dp, plan.mesh.tp,
-             plan.mesh.edp(), plan.mesh.ep, plan.mesh.etp, plan.tokens_per_s);
+  fmt::print("{} ranks on {} in {}: dp {} x tp {}, experts edp {} x ep {} x etp {}{}", options.world, options.device,
+             TrainConfig::Precision_Name(config.precision()), plan.mesh.dp, plan.mesh.tp, plan.mesh.edp(), plan.mesh.ep,
+             plan.mesh.etp, plan.tokens_per_s > 0 ? fmt::format("; {:.1f} tokens/s", plan.tokens_per_s) : "");
   fmt::print("{}\n", plan.mfu > 0 ? fmt::format(", {:.1f} % of the peak", 100 * plan.mfu) : "");
   print_memory(plan, target.get());
   print_step(plan);

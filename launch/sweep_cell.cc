@@ -8,7 +8,10 @@
 #include <fstream>
 #include <memory>
 #include <optional>
+#include <string>
 #include <unistd.h>
+#include <utility>
+#include <vector>
 
 #include <glog/logging.h>
 
@@ -22,16 +25,24 @@
 namespace sluice {
 namespace {
 
-/// What stops a cell. The least mean of its losses outlives the session, as of a few seconds before its end, in a file
-/// beside it.
+/// What stops a cell. The least means of its losses outlive the session, as of a few seconds before its end, in a file
+/// beside it: a step and a mean a line.
 class CellHooks : public RunHooks {
  public:
   CellHooks(const StopRule& rule, const std::string& run_dir, ProcessGroup& group)
       : watch_(rule), path_(run_dir + "/least_loss"), writes_(group.rank() == 0 && rule.has_rise()) {
-    double least = watch_.least_mean();
-    if (writes_) std::ifstream(path_) >> least;
-    group.broadcast({&least, DType::kF64, Device::kCpu, {1}}, 0).wait();
-    if (least > 0) watch_.set_least_mean(least);
+    std::vector<double> falls;
+    if (writes_) {
+      std::ifstream file(path_);
+      for (double step = 0, mean = 0; file >> step >> mean;) falls.insert(falls.end(), {step, mean});
+    }
+    int64_t count = static_cast<int64_t>(falls.size());
+    group.broadcast({&count, DType::kI64, Device::kCpu, {1}}, 0).wait();
+    falls.resize(static_cast<size_t>(count));
+    if (count > 0) group.broadcast({falls.data(), DType::kF64, Device::kCpu, {count}}, 0).wait();
+    std::vector<StopRuleWatch::Least> least;
+    for (size_t i = 0; i < falls.size(); i += 2) least.push_back({std::llround(falls[i]), falls[i + 1]});
+    watch_.go_on(std::move(least));
   }
   ~CellHooks() override { write(); }
   CellHooks(const CellHooks&) = delete;
@@ -48,10 +59,12 @@ class CellHooks : public RunHooks {
  private:
   void write() {
     written_ = std::chrono::steady_clock::now();
-    if (!writes_ || !std::isfinite(watch_.least_mean())) return;
+    if (!writes_ || watch_.falls().empty()) return;
+    std::string lines;
+    for (const auto& [step, mean] : watch_.falls()) lines += concat(step, " ", mean, "\n");
     try {
       OutputFile file(path_);
-      file.write(concat(watch_.least_mean(), "\n"));
+      file.write(lines);
       file.commit();
     } catch (const Error& error) {
       LOG(WARNING) << error.what();

@@ -11,12 +11,12 @@
 
 namespace sluice {
 
-/// Looks after a call in which the ranks of a cell wait for each other, where training does not.
+/// Looks after calls in which ranks wait for each other, where training does not: without it they wait for ever for one
+/// that has died.
 class GroupDeadline {
  public:
-  GroupDeadline(const ProcessGroup& group, const char* what) {
-    constexpr double kPatience_s = 120;
-    if (group.size() > 1) deadline_.emplace(kPatience_s, what);
+  GroupDeadline(const ProcessGroup& group, const char* what, double patience_s = 120) {
+    if (group.size() > 1) deadline_.emplace(patience_s, what);
   }
 
  private:

@@ -23,6 +23,7 @@
 #include "runtime/plan/fit.h"
 #include "runtime/same_run.h"
 #include "runtime/signals.h"
+#include "runtime/step_folders.h"
 #include "runtime/validate.h"
 
 namespace sluice {
@@ -72,17 +73,19 @@ TrainConfig with_machine_of(const TrainConfig& run, TrainConfig config) {
   return config;
 }
 
-/// That cells which have ended were trained with what the study says now.
-void check_ended(const SharedStudy& shared, const CellBook& book) {
+/// That cells which have ended, or would go on, were trained with what the study says now. One that has failed may need
+/// another configuration.
+void check_trained(const SharedStudy& shared, const CellBook& book) {
   for (const Cell& cell : shared.cells) {
     const std::string kept = book.run_dir(cell.name) + "/config.textproto";
     const CellState state = book.state(cell.name);
-    const bool tried_again = !state.ended() || state.outcome == CellState::Outcome::kFailed;
-    if (tried_again || !std::filesystem::exists(kept)) continue;
+    const bool goes_on = !state.ended() && !checkpoint_steps(book.run_dir(cell.name)).empty();
+    if (!goes_on && (!state.ended() || state.outcome == CellState::Outcome::kFailed)) continue;
+    if (!std::filesystem::exists(kept)) continue;
     const TrainConfig run = parse_config(std::string(MappedFile(kept).bytes()), kept);
     const std::string changes = check_same_run(run, with_machine_of(run, cell.config), kept);
-    ENSURE(changes.empty(), kept, " is of a cell that has ended, and the study has changed since: ", changes,
-           "; choose another --run, or remove the cell's folder");
+    ENSURE(changes.empty(), kept, " is of a cell that has ", goes_on ? "begun" : "ended",
+           ", and the study has changed since: ", changes, "; choose another --run, or remove the cell's folder");
   }
 }
 
@@ -109,13 +112,15 @@ bool is_complete(const SharedStudy& shared, const CellBook& book) {
 SharedStudy share_study(const SweepOptions& options, Session& session) {
   ProcessGroup& world = session.world();
   SharedStudy shared;
+  // The others wait for rank 0, which plans every cell.
+  const GroupDeadline deadline(world, "the ranks of a study while it is read", 3600);
   agree(world, [&] {
     if (world.rank() != 0) return;
     shared.study = load_study(options.study);
     shared.cells = cells_of(shared.study, options.study);
     check_cells(shared, session);
     const CellBook book(options.run_dir);
-    check_ended(shared, book);
+    check_trained(shared, book);
     forget_failures(shared, book);
     // A complete study needs no ranks to be looked at.
     ENSURE(world.size() % shared.study.ranks() == 0 || is_complete(shared, book), options.study,
@@ -280,6 +285,7 @@ int64_t print_table(const SharedStudy& shared, const CellBook& book) {
 void run_sweep(const SweepOptions& options, Session& session) {
   ProcessGroup& world = session.world();
   const SharedStudy shared = share_study(options, session);
+  std::optional<GroupDeadline> deadline(std::in_place, world, "the ranks of a study at its start");
   const std::string folder = broadcast_string(world, options.run_dir);
   const int ranks = static_cast<int>(shared.study.ranks());
   const bool only_looks = world.size() % ranks != 0;
@@ -289,12 +295,14 @@ void run_sweep(const SweepOptions& options, Session& session) {
     if (only_looks ? world.rank() == 0 : world.rank() % ranks == 0) book.emplace(folder);
   });
   Worker::End end = Worker::End::kComplete;
+  std::unique_ptr<ProcessGroup> group;
+  if (!only_looks) group = cell_group(session, ranks);
+  deadline.reset();
   if (!only_looks) {
     if (world.rank() == 0) {
       fmt::print(stderr, "{} cells, {} at a time; each tells of itself in {}/cells/CELL/log\n", shared.cells.size(),
                  world.size() / ranks, folder);
     }
-    std::unique_ptr<ProcessGroup> group = cell_group(session, ranks);
     if (book) FLAGS_minloglevel = google::GLOG_INFO;
     Worker worker(shared, folder, book ? &*book : nullptr, *group);
     end = worker.run();

@@ -40,7 +40,7 @@ FitConfig fit_config(const std::vector<std::string>& overrides) {
 
 struct FitInput {
   std::vector<FinishedRun> runs;
-  std::vector<ScalingPoint> points;  ///< of those that are not left out
+  std::vector<ScalingPoint> points;  ///< the best of each size and length, of those that are not left out
   /// Operations a token and a parameter, as they are counted; 0: runs differ in the share of their active ones, so that
   /// no budget follows from them.
   double flops_per_parameter = kFlopsPerParameter;
@@ -69,6 +69,7 @@ FitInput fit_input(const FitOptions& options, const FitConfig& config) {
     shares.push_back(counts_all ? active / total : 1);
   }
   set_flops(std::move(shares), input);
+  input.points = best_points(input.points);
   ENSURE(held_out || of_training || input.points.empty(),
          "some runs have a loss on evaluation sets at their end and others have not: they cannot be compared");
   return input;
@@ -143,8 +144,10 @@ void print_json(const FitConfig& config, const FitInput& input, const ScalingFit
 }
 
 void print_tables(const FitConfig& config, const FitInput& input, const ScalingFit& fit) {
-  fmt::print("L(N, D) = E + A / N^alpha + B / D^beta over {} runs, N the {} parameters, D tokens\n\n",
-             input.points.size(), config.parameters() == FitConfig::TOTAL ? "total" : "active");
+  fmt::print(
+      "L(N, D) = E + A / N^alpha + B / D^beta over the best runs of {} sizes and lengths, N the {} parameters, D "
+      "tokens\n\n",
+      input.points.size(), config.parameters() == FitConfig::TOTAL ? "total" : "active");
   const auto values = constants_of(fit.law());
   const auto intervals = fit.intervals(config.level());
   fmt::print("{:<8} {:>14} {:>14} {:>14}\n", "", "value", fmt::format("{:g} % from", 100 * config.level()), "to");
@@ -187,9 +190,8 @@ void run_fit(const FitOptions& options) {
   for (const FinishedRun& run : input.runs) {
     if (!run.left_out.empty()) left_out += concat("; left out ", run.folder, ": ", run.left_out);
   }
-  constexpr size_t kFewest = kLawConstants + 1;
-  ENSURE(input.points.size() >= kFewest, "a scaling law needs at least ", kFewest, " finished runs, there are ",
-         input.points.size(), left_out);
+  const std::string why = why_no_law(input.points);
+  ENSURE(why.empty(), why, left_out);
   const ScalingFit fit(input.points, static_cast<int>(config.draws()), static_cast<uint64_t>(config.seed()),
                        config.huber());
   if (options.json) return print_json(config, input, fit);

@@ -35,13 +35,14 @@ std::vector<T> sample(const std::vector<T>& from, std::mt19937_64& random) {
   return out;
 }
 
-/// Around its loss, by the scatter of what it logged in its last tenth.
+/// Around its loss, by the scatter of what it logged in its last tenth, but skipped steps.
 Interval bar_of(const ReportedRun& run, int draws, std::mt19937_64& random) {
   const auto& steps = run.run.steps;
   std::vector<double> losses;
   for (size_t i = steps.size() - std::max<size_t>(1, steps.size() / 10); i < steps.size(); ++i) {
-    losses.push_back(steps[i].lm_loss);
+    if (!steps[i].skipped && std::isfinite(steps[i].lm_loss)) losses.push_back(steps[i].lm_loss);
   }
+  if (losses.empty()) return {run.run.loss, run.run.loss};
   const double middle = mean(losses);
   std::vector<double> samples;
   for (int i = 0; i < draws; ++i) samples.push_back(run.run.loss + mean(sample(losses, random)) - middle);
@@ -66,7 +67,7 @@ LrPoint point_of(double lr, const Runs& runs, int draws, std::mt19937_64& random
   const ReportedRun* whole = nullptr;
   for (const ReportedRun* run : runs) {
     point.diverged += run->run.diverged;
-    point.spikes += static_cast<int64_t>(run->spikes.size());
+    if (run->spikes_known) point.spikes = point.spikes.value_or(0) + static_cast<double>(run->spikes.size());
     if (run->run.diverged) continue;
     losses.push_back(run->run.loss);
     whole = run;
@@ -126,7 +127,7 @@ LrSweep sweep_of(const std::string& variant, const RunsByLr& by_lr, int draws, s
     const LrPoint& point = sweep.points.back();
     sweep.runs += point.runs;
     sweep.diverged += point.diverged;
-    sweep.spikes += point.spikes;
+    if (point.spikes) sweep.spikes = sweep.spikes.value_or(0) + *point.spikes;
     if (point.diverged == 0 && (!sweep.best_loss || point.loss < *sweep.best_loss)) {
       sweep.best_loss = point.loss;
       best = sweep.points.size() - 1;

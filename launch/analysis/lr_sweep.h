@@ -13,8 +13,9 @@ namespace sluice {
 /// Runs of one variant and learning rate.
 struct LrPoint {
   double lr = 0;
-  int64_t runs = 0, diverged = 0, spikes = 0;
-  double loss = 0;  ///< mean of those that did not diverge; not a number: all have
+  int64_t runs = 0, diverged = 0;
+  std::optional<double> spikes{};  ///< number of all runs where they can be seen; none: in no run
+  double loss = 0;                 ///< mean of those that did not diverge; not a number: all have
   /// Of the loss: over seeds their least and largest; of one run where 95 % of samples of its last logged losses put
   /// their mean, moved to `loss`.
   Interval bar{};
@@ -33,7 +34,8 @@ struct LrSweep {
   /// Going up from the best, the last with which no run diverged and whose loss is at most kStableExcess above the
   /// best.
   std::optional<double> highest_stable_lr{};
-  int64_t runs = 0, diverged = 0, spikes = 0;
+  int64_t runs = 0, diverged = 0;
+  std::optional<double> spikes{};  ///< number of all runs where they can be seen; none: in no run
 };
 inline constexpr double kStableExcess = 0.5;  // nats
 

@@ -10,6 +10,7 @@
 #include "launch/analysis/page.h"
 #include "launch/analysis/plot.h"
 #include "launch/analysis/report_sections.h"
+#include "runtime/files/json_depth.h"
 
 namespace sluice {
 namespace {
@@ -68,7 +69,7 @@ nlohmann::json diagnostics_of(const ReportedRun& run) {
   const std::string path = run.run.folder + "/diagnostics.json";
   if (!std::filesystem::exists(path)) return nullptr;
   std::ifstream file(path);
-  const nlohmann::json json = nlohmann::json::parse(file, nullptr, false);
+  const nlohmann::json json = nlohmann::json::parse(file, depth_limit(path), false);
   const bool whole = json.is_object() && json.contains("sets") && json["sets"].is_array() && !json["sets"].empty() &&
                      json["sets"][0].is_object() && json["sets"][0].contains("diagnostics") &&
                      json["sets"][0]["diagnostics"].contains("layers");

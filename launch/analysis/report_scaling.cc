@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <set>
 
 #include <fmt/format.h>
 
@@ -16,18 +15,13 @@ namespace {
 
 constexpr double kFlopsPerParameter = 6;
 
-/// The best run of each number of active parameters and of tokens.
-std::vector<ScalingPoint> best_points(const std::vector<ReportedRun>& runs) {
-  std::map<std::pair<double, double>, double> best;
+std::vector<ScalingPoint> points_of(const std::vector<ReportedRun>& runs) {
+  std::vector<ScalingPoint> points;
   for (const ReportedRun& run : runs) {
     if (!run.finished()) continue;
-    const std::pair<double, double> key{static_cast<double>(run.run.parameters.active), run.run.tokens()};
-    const auto [at, is_new] = best.try_emplace(key, run.run.loss);
-    if (!is_new) at->second = std::min(at->second, run.run.loss);
+    points.push_back({static_cast<double>(run.run.parameters.active), run.run.tokens(), run.run.loss});
   }
-  std::vector<ScalingPoint> points;
-  for (const auto& [key, loss] : best) points.push_back({key.first, key.second, loss});
-  return points;
+  return best_points(points);
 }
 
 double flops_of(const ScalingPoint& point) { return kFlopsPerParameter * point.parameters * point.tokens; }
@@ -135,14 +129,8 @@ std::string scaling_body(const std::vector<ScalingPoint>& points) {
 }  // namespace
 
 std::string scaling_section(const std::vector<ReportedRun>& runs) {
-  constexpr size_t kFewest = kLawConstants + 1, kFewestSizes = 2;
-  const std::vector<ScalingPoint> points = best_points(runs);
-  std::set<double> sizes, tokens;
-  for (const ScalingPoint& point : points) {
-    sizes.insert(point.parameters);
-    tokens.insert(point.tokens);
-  }
-  if (points.size() < kFewest || sizes.size() < kFewestSizes || tokens.size() < kFewestSizes) return "";
+  const std::vector<ScalingPoint> points = points_of(runs);
+  if (!why_no_law(points).empty()) return "";
   bool held_out = false, of_training = false;
   for (const ReportedRun& run : runs) {
     if (run.finished()) (run.run.held_out ? held_out : of_training) = true;

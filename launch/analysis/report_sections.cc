@@ -77,7 +77,7 @@ std::string sweep_table(const std::vector<LrSweep>& sweeps) {
     };
     table.rows.push_back({s.variant, std::to_string(s.runs), or_dash(s.best_lr), or_dash(s.best_loss, "{:.4f}"),
                           or_dash(s.sensitivity, "{:.4f}"), end(&Interval::low), end(&Interval::high),
-                          or_dash(s.highest_stable_lr), std::to_string(s.diverged), std::to_string(s.spikes)});
+                          or_dash(s.highest_stable_lr), std::to_string(s.diverged), or_dash(s.spikes, "{:.0f}")});
   }
   return html_table(table);
 }
@@ -141,7 +141,8 @@ std::string runs_section(const std::vector<ReportedRun>& runs) {
     table.rows.push_back({run.name, number_text(static_cast<double>(of.parameters.total)),
                           number_text(static_cast<double>(of.parameters.active)), number_text(run.lr()),
                           std::to_string(of.config.training().seed()), number_text(of.tokens()),
-                          of.steps.empty() ? "-" : loss_text(of.loss), std::to_string(run.spikes.size()),
+                          of.steps.empty() ? "-" : loss_text(of.loss),
+                          run.spikes_known ? std::to_string(run.spikes.size()) : "-",
                           or_dash(run.first_token_attention), or_dash(run.max_activation),
                           or_dash(run.tokens_per_s, "{:.0f}"), outcome_of(run)});
   }
@@ -164,13 +165,13 @@ std::string learning_rates_section(const std::vector<LrSweep>& sweeps, const std
              "last, "
              "going up from the best, without a diverged run and with a loss at most {} nats above the best.",
              kStableExcess)) +
-         html_row({rate_loss_figure(sweeps, highest),
-                   rate_figure("Spikes", "spikes of all seeds", false, sweeps,
-                               [](const LrPoint& p) { return std::optional<double>(static_cast<double>(p.spikes)); }),
-                   rate_figure("Attention to the first token", "share", false, sweeps,
-                               [](const LrPoint& p) { return p.first_token_attention; }),
-                   rate_figure("Largest activation", "|x| of the residual stream", true, sweeps,
-                               [](const LrPoint& p) { return p.max_activation; })}) +
+         html_row(
+             {rate_loss_figure(sweeps, highest),
+              rate_figure("Spikes", "spikes of all seeds", false, sweeps, [](const LrPoint& p) { return p.spikes; }),
+              rate_figure("Attention to the first token", "share", false, sweeps,
+                          [](const LrPoint& p) { return p.first_token_attention; }),
+              rate_figure("Largest activation", "|x| of the residual stream", true, sweeps,
+                          [](const LrPoint& p) { return p.max_activation; })}) +
          sweep_table(sweeps);
 }
 
@@ -208,7 +209,8 @@ std::string losses_section(const std::vector<ReportedRun>& runs) {
     }
   }
   return html_paragraph(
-             "Rings: spikes, as the detector of training sees them in the logged loss. Losses above what runs "
+             "Rings: spikes, as the detector of training sees them in the logged loss, which takes 40 logged steps. "
+             "Losses above what runs "
              "begin with are at the upper edge.") +
          html_row(figures);
 }

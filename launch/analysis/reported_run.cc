@@ -15,6 +15,9 @@
 namespace sluice {
 namespace {
 
+// A level takes a few logged steps, its noise thirty more.
+constexpr size_t kFewestSteps = 40;
+
 std::vector<SpikeEpisode> spikes_of(const FinishedRun& run) {
   EpisodeFinder finder(run.config.stability());
   for (const StepMetrics& step : run.steps) finder.see({step.step, step.lm_loss});
@@ -135,6 +138,7 @@ std::vector<ReportedRun> report_runs(std::vector<FinishedRun> runs) {
     }
     reported.variant = at->second;
     reported.spikes = spikes_of(reported.run);
+    reported.spikes_known = reported.run.steps.size() >= kFewestSteps || !reported.spikes.empty();
     set_measures(reported);
     all.push_back(std::move(reported));
   }

@@ -15,6 +15,7 @@ struct ReportedRun {
   std::string name;                    ///< of its folder
   std::string variant;                 ///< what it shares with runs of the same variant; empty: it has no configuration
   std::vector<SpikeEpisode> spikes{};  ///< of its logged loss
+  bool spikes_known = false;           ///< its log is long enough for the detector to know the noise
   std::optional<double> first_token_attention{};      ///< mean over layers, in its last step that tells it
   std::optional<double> max_activation{};             ///< largest of all layers, in the same step
   std::optional<double> tokens_per_s{};               ///< median over logged steps, all ranks

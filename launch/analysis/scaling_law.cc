@@ -4,7 +4,10 @@
 #include <ceres/ceres.h>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <numeric>
+#include <set>
+#include <utility>
 
 #include "kernels/core/error.h"
 #include "kernels/core/philox.h"
@@ -120,9 +123,8 @@ ScalingLaw law_of(const Centred& at, const Centre& centre) {
 }
 
 void check(const std::vector<ScalingPoint>& points) {
-  constexpr size_t kFewest = kLawConstants + 1;
-  ENSURE(points.size() >= kFewest, "a law of ", kLawConstants, " constants needs at least ", kFewest,
-         " finished runs, there are ", points.size());
+  const std::string why = why_no_law(points);
+  ENSURE(why.empty(), why);
   for (const ScalingPoint& p : points) {
     const bool positive = p.parameters > 0 && p.tokens > 0 && p.loss > 0;
     ENSURE(positive && std::isfinite(p.parameters + p.tokens + p.loss), "a run of ", p.parameters, " parameters, ",
@@ -155,6 +157,35 @@ double ScalingLaw::best_parameters(double flops, double flops_per_parameter) con
 
 std::array<double, kLawConstants> constants_of(const ScalingLaw& law) {
   return {law.e, law.a, law.b, law.alpha, law.beta};
+}
+
+std::vector<ScalingPoint> best_points(const std::vector<ScalingPoint>& runs) {
+  std::map<std::pair<double, double>, double> best;
+  for (const ScalingPoint& run : runs) {
+    const auto [at, is_new] = best.try_emplace({run.parameters, run.tokens}, run.loss);
+    if (!is_new) at->second = std::min(at->second, run.loss);
+  }
+  std::vector<ScalingPoint> points;
+  for (const auto& [key, loss] : best) points.push_back({key.first, key.second, loss});
+  return points;
+}
+
+std::string why_no_law(const std::vector<ScalingPoint>& points) {
+  constexpr size_t kFewest = kLawConstants + 1, kFewestOfEach = 2;
+  std::set<double> sizes, lengths;
+  for (const ScalingPoint& point : points) {
+    sizes.insert(point.parameters);
+    lengths.insert(point.tokens);
+  }
+  if (points.size() < kFewest) {
+    return concat("a scaling law needs at least ", kFewest, " finished runs of different sizes or lengths, there are ",
+                  points.size());
+  }
+  if (sizes.size() < kFewestOfEach || lengths.size() < kFewestOfEach) {
+    return concat("a scaling law needs runs of at least ", kFewestOfEach, " sizes and ", kFewestOfEach,
+                  " numbers of tokens, there are ", sizes.size(), " and ", lengths.size());
+  }
+  return "";
 }
 
 ScalingLaw fit_scaling_law(const std::vector<ScalingPoint>& points, double huber) {

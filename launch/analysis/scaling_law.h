@@ -25,9 +25,15 @@ inline constexpr std::array<const char*, kLawConstants> kLawNames = {"E", "A", "
 std::array<double, kLawConstants> constants_of(const ScalingLaw& law);
 
 /// The law with the least sum of Huber losses of log L - log L(N, D) [hoffmann2022 eq. 3], found from many starts.
-/// Throws Error with fewer than six points, or points that are not positive.
+/// Throws Error when why_no_law() has something to say, or a point is not positive.
 ///   huber  where a residual's loss turns from square to linear
 ScalingLaw fit_scaling_law(const std::vector<ScalingPoint>& points, double huber = 1e-3);
+
+/// Of runs of one size and length that with the least loss: what the others have too much is of their learning rates.
+std::vector<ScalingPoint> best_points(const std::vector<ScalingPoint>& runs);
+
+/// What lacks for a law: six points, two sizes, two lengths; empty: nothing.
+std::string why_no_law(const std::vector<ScalingPoint>& points);
 
 struct Interval {
   double low = 0, high = 0;

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/core/error.h"
+#include "runtime/files/json_depth.h"
 #include "runtime/files/mapped_file.h"
 #include "runtime/files/output_file.h"
 
@@ -24,8 +25,8 @@ constexpr std::pair<CellState::Outcome, const char*> kOutcomes[] = {
     {CellState::Outcome::kFailed, "failed"},
 };
 
-CellState parse_state(const std::string& text) {
-  const nlohmann::json json = nlohmann::json::parse(text);
+CellState parse_state(const std::string& text, const std::string& path) {
+  const nlohmann::json json = nlohmann::json::parse(text, depth_limit(path));
   CellState state;
   const auto name = json.at("outcome").get<std::string>();
   bool known = false;
@@ -66,7 +67,7 @@ CellBook::CellBook(std::string folder) : folder_(std::move(folder)) {
 
 CellState read_cell_state(const std::string& path) {
   try {
-    return parse_state(std::string(MappedFile(path).bytes()));
+    return parse_state(std::string(MappedFile(path).bytes()), path);
   } catch (const std::exception& problem) {
     ENSURE(false, path, ": ", problem.what(), "; remove it to have the cell go on from its checkpoint");
   }
@@ -108,7 +109,8 @@ void CellBook::set_state(const std::string& cell, const CellState& state) const 
   const std::string path = run_dir(cell) + "/" + kCellFile;
   create_parent_folder(path);
   OutputFile file(path);
-  file.write(json.dump() + "\n");
+  // A reason may name a file whose name is not UTF-8.
+  file.write(json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
   file.commit();
 }
 

@@ -11,6 +11,7 @@
 #include "kernels/core/error.h"
 #include "launch/study/cell_book.h"
 #include "runtime/config.h"
+#include "runtime/files/json_depth.h"
 #include "runtime/metrics/metrics_log.h"
 #include "runtime/validate.h"
 
@@ -39,7 +40,7 @@ bool says_that_it_diverged(const std::string& path) {
   std::ifstream file(path);
   bool diverged = false;
   for (std::string line; std::getline(file, line);) {
-    const nlohmann::json event = nlohmann::json::parse(line, nullptr, false);
+    const nlohmann::json event = nlohmann::json::parse(line, depth_limit(path), false);
     if (!event.is_object() || !event.contains("event")) continue;
     // What goes on after it has not.
     const nlohmann::json& what = event["event"];

@@ -42,7 +42,7 @@ RunPlan plan_run(const TrainConfig& config, const PlanTarget& target) {
   }
   const double tokens =
       static_cast<double>(config.training().global_batch_size() * config.training().sequence_length());
-  if (plan.step.seconds > 0) plan.tokens_per_s = tokens / plan.step.seconds;
+  if (target.timed && plan.step.seconds > 0) plan.tokens_per_s = tokens / plan.step.seconds;
   if (target.peak_flops > 0) plan.mfu = plan.tokens_per_s * plan.flops_per_token / (target.peak_flops * world);
   plan.fits = static_cast<double>(plan.memory.total) <= target.memory_bytes;
   return plan;
@@ -67,9 +67,11 @@ std::vector<RunPlan> plan_layouts(const TrainConfig& config, const PlanTarget& t
       plans.push_back(plan_run(other, target));
     });
   });
+  if (config.mesh().etp() != 1) plans.push_back(plan_run(config, target));
   std::stable_sort(plans.begin(), plans.end(), [](const RunPlan& a, const RunPlan& b) {
     if (a.fits != b.fits) return a.fits;
-    return a.fits ? a.tokens_per_s > b.tokens_per_s : a.memory.total < b.memory.total;
+    const bool by_speed = a.fits && a.tokens_per_s != b.tokens_per_s;
+    return by_speed ? a.tokens_per_s > b.tokens_per_s : a.memory.total < b.memory.total;
   });
   return plans;
 }

@@ -5,10 +5,13 @@
 
 #include <gmock/gmock.h>
 
+#include "launch/analysis/report_sections.h"
+
 namespace sluice {
 namespace {
 
 using testing::ElementsAre;
+using testing::HasSubstr;
 using testing::IsEmpty;
 
 /// A finished run that began with a loss of 8.
@@ -100,6 +103,25 @@ TEST(LrSweep, CellsAreCalledWhatTheirStudyCallsThem) {
     runs.back().folder = "study/cells/lr=" + std::to_string(lr) + ",gate=none,seed=1";
   }
   EXPECT_EQ(sweeps_of(runs).at(0).variant, "gate=none");
+}
+
+TEST(LrSweep, CountsSpikesWhereALogIsLongEnoughToSeeThem) {
+  std::vector<FinishedRun> runs = {run_of(1, 3), run_of(2, 3), run_of(3, 3)};
+  EXPECT_EQ(sweeps_of(runs).at(0).spikes, std::nullopt) << "of 20 steps none can be told";
+  for (int64_t step = 21; step <= 120; ++step) {
+    StepMetrics metrics = runs[1].steps.back();
+    metrics.step = step;
+    metrics.lm_loss = step == 90 || step == 91 ? 6 : 3 + (step % 2 ? 0.1 : -0.1);
+    runs[1].steps.push_back(metrics);
+  }
+  const auto reported = report_runs(runs);
+  ASSERT_EQ(reported[1].spikes.size(), 1u);
+  EXPECT_EQ(reported[1].spikes[0].peak, 6);
+  EXPECT_THAT(losses_section(reported), HasSubstr(": spike in steps 90 to 9"));
+  const auto sweep = lr_sweeps(reported).at(0);
+  EXPECT_EQ(sweep.spikes, 1);
+  EXPECT_EQ(sweep.points[0].spikes, std::nullopt);
+  EXPECT_EQ(sweep.points[1].spikes, 1);
 }
 
 TEST(LrSweep, WhatIsNotAtItsEndIsNoPartOfIt) {

@@ -103,11 +103,22 @@ TEST(ScalingFit, RefusesTooFewAndImpossiblePoints) {
     fit_scaling_law(points);
     ADD_FAILURE();
   } catch (const Error& error) {
-    EXPECT_THAT(error.what(), HasSubstr("needs at least 6 finished runs, there are 5"));
+    EXPECT_THAT(error.what(), HasSubstr("at least 6 finished runs of different sizes or lengths, there are 5"));
   }
+  points = runs(0, 1);
+  for (ScalingPoint& point : points) point.tokens = 1e9;
+  EXPECT_THAT(why_no_law(points), HasSubstr("runs of at least 2 sizes and 2 numbers of tokens, there are "));
   points = runs(0, 1);
   points[3].loss = NAN;
   EXPECT_THROW(fit_scaling_law(points), Error);
+}
+
+TEST(BestPoints, AreOfEachSizeAndLength) {
+  const auto best = best_points({{1e6, 1e9, 3}, {2e6, 1e9, 4}, {1e6, 1e9, 2.5}, {1e6, 2e9, 2.7}, {2e6, 1e9, 5}});
+  ASSERT_EQ(best.size(), 3u);
+  EXPECT_EQ(best[0].loss, 2.5);
+  EXPECT_EQ(best[1].tokens, 2e9);
+  EXPECT_EQ(best[2].loss, 4);
 }
 
 TEST(IsoFlops, AParabolaFindsTheLeast) {

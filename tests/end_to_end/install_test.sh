@@ -5,7 +5,7 @@ source "$SOURCE/tests/end_to_end/common.sh"
 build=$(cd "$(dirname "$SLUICE")/.." && pwd)
 cmake --install "$build" --prefix "$work/prefix" > log 2>&1 || { cat log; fail "cmake --install"; }
 share=$work/prefix/share/sluice
-for file in configs/quickstart.textproto configs/paper/moe_15a2b.textproto slurm/train.sbatch slurm/job.sh with_grace.sh mpi_network.sh; do
+for file in configs/quickstart.textproto configs/paper/moe_15a2b.textproto configs/train.proto slurm/train.sbatch slurm/array.sbatch slurm/sweep.sbatch slurm/job.sh with_grace.sh mpi_network.sh; do
   [ -s "$share/$file" ] || fail "$file is not installed"
 done
 "$work/prefix/bin/sluice" plan --config "$share/configs/paper/moe_15a2b.textproto" --world 64 --device h100 --set mesh.ep=8 > log 2>&1 ||

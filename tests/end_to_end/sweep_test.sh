@@ -4,7 +4,7 @@
 set -euo pipefail
 source "$SOURCE/tests/end_to_end/common.sh"
 make_data
-cat > study.textproto <<'EOF'
+cat > rates.textproto <<'EOF'
 config: "config.textproto"
 set: "training.steps=40" set: "checkpoint.every=10" set: "data.eval_windows=4"
 axis {
@@ -15,7 +15,7 @@ axis {
 axis { name: "gate" choice { name: "none" set: "model.gates=" } choice { name: "G1" } }
 stop { window: 4 rise: 4 }
 EOF
-sweep() { mpirun -np 2 --enable-recovery "$SLUICE" sweep --study study.textproto --run study "$@"; }
+sweep() { mpirun -np 2 --enable-recovery "$SLUICE" sweep --study rates.textproto --run study "$@"; }
 ended() { grep -ls '"outcome":"d' study/cells/*/cell.json | wc -l; }
 # until_ended N: of the job in the background.
 until_ended() {
@@ -24,7 +24,7 @@ until_ended() {
     sleep 0.02
   done
 }
-ranks() { pgrep -f "^$SLUICE sweep --study study.textproto" || true; }
+ranks() { pgrep -f "^$SLUICE sweep --study rates.textproto" || true; }
 
 sweep > table 2> job.log &
 job=$!
@@ -34,7 +34,7 @@ kill -9 "$victim"
 before=$(ended)
 until_ended $((before + 4))
 [ "$(ranks | wc -l)" -eq 1 ] || fail "the other rank does not go on"
-kill -9 $(pgrep -f '^mpirun -np 2 --enable-recovery .* --study study.textproto') $(ranks)
+kill -9 $(pgrep -f '^mpirun -np 2 --enable-recovery .* --study rates.textproto') $(ranks)
 wait $job 2> /dev/null || true
 until [ -z "$(ranks)" ]; do sleep 0.05; done
 before=$(ended)
@@ -74,7 +74,7 @@ for cell in $(grep -L '"starts":1,' study/cells/*/cell.json) study/cells/lr=3e-3
 done
 
 # A complete study says so and runs nothing, also by itself.
-"$SLUICE" sweep --study study.textproto --run study > again 2> job.log || { cat job.log; fail "a complete study"; }
+"$SLUICE" sweep --study rates.textproto --run study > again 2> job.log || { cat job.log; fail "a complete study"; }
 cmp table again || fail "the table of a complete study has changed"
 
 # Its report has every cell.
@@ -87,7 +87,7 @@ fi
 
 # A signal: what is under way is saved, and goes on.
 rm -rf study
-"$SLUICE" sweep --study study.textproto --run study > table 2> job.log &
+"$SLUICE" sweep --study rates.textproto --run study > table 2> job.log &
 job=$!
 until_ended 2
 sleep 0.3
@@ -97,12 +97,12 @@ wait $job || code=$?
 [ $code -eq 5 ] || { cat job.log; fail "exit code $code after a signal"; }
 before=$(ended)
 [ "$before" -lt 24 ] || fail "the signal came too late"
-"$SLUICE" sweep --study study.textproto --run study > table 2> job.log || { cat job.log; fail "after a signal"; }
+"$SLUICE" sweep --study rates.textproto --run study > table 2> job.log || { cat job.log; fail "after a signal"; }
 [ "$(ended)" -eq 24 ] || fail "the study does not go on after a signal"
 [ "$(grep -c '^cell .* ended)$' job.log)" -eq $((24 - before)) ] || { cat job.log; fail "it has run other than what was missing"; }
 
 # A study that has changed since.
-sed 's/value: "10"/value: "11"/; s/training.steps=40/training.seed=5/' study.textproto > other.textproto
+sed 's/value: "10"/value: "11"/; s/training.steps=40/training.seed=5/' rates.textproto > other.textproto
 code=0
 "$SLUICE" sweep --study other.textproto --run study > /dev/null 2> job.log || code=$?
 [ $code -eq 1 ] && grep -q "training.seed" job.log || { cat job.log; fail "a study that has changed"; }

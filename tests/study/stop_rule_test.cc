@@ -31,6 +31,27 @@ TEST(StopRuleWatch, SeesARiseAboveTheLeast) {
   EXPECT_THAT(watch.see(5, std::numeric_limits<double>::quiet_NaN()), HasSubstr("more than stop.rise=1"));
 }
 
+TEST(StopRuleWatch, GoesOnWithWhatWasBeforeTheStepItBeginsWith) {
+  StopRule rule;
+  rule.set_window(1);
+  rule.set_rise(1);
+  StopRuleWatch first(rule);
+  EXPECT_EQ(first.see(1, 8), "");
+  EXPECT_EQ(first.see(2, 7.99), "") << "not much less";
+  EXPECT_EQ(first.see(3, 4), "");
+  EXPECT_EQ(first.see(4, 2), "");
+  ASSERT_EQ(first.falls().size(), 3);
+  const auto begins_with = [&](int64_t step, double loss) {
+    StopRuleWatch later(rule);
+    later.go_on(first.falls());
+    return later.see(step, loss);
+  };
+  EXPECT_EQ(begins_with(1, 8), "") << "from the beginning: nothing has been";
+  EXPECT_EQ(begins_with(4, 4.9), "") << "the 2 of step 4 has not been";
+  EXPECT_THAT(begins_with(4, 5.1), HasSubstr("more than stop.rise=1 above its least"));
+  EXPECT_THAT(begins_with(5, 3.1), HasSubstr("more than stop.rise=1 above its least"));
+}
+
 TEST(StopRuleWatch, WaitsForItsFirstStep) {
   StopRule rule;
   rule.set_window(1);
