@@ -49,7 +49,7 @@ for line in "${lines[@]}"; do
   i=$((i + 1))
   if [ -n "${1:-}" ] && ! [[ " $1 " == *" $i "* ]]; then continue; fi
   read -r ranks name overrides <<< "$line"
-  sets=(--set data.tokenizer=tokenizer.json --set 'data.train[0].prefix=data' --set training.steps=10 --set optimizer.warmup_steps=0
+  sets=(--set data.tokenizer=tokenizer.json --set 'data.train[0].prefix=data' --set training.steps=18 --set optimizer.warmup_steps=0
     --set logging.every=1 --set logging.tensorboard=false)
   if grep -q '  eval {' "$source_dir/configs/$name.textproto"; then sets+=(--set 'data.eval[0].prefix=data' --set data.eval_windows=16); fi
   # A value may have spaces.

@@ -2,7 +2,7 @@
 # Each system call of the writer of checkpoints fails once, in each way that it can: the run goes on or dies, and a
 # second session without failures goes on from a good checkpoint and ends like a run that met none, to the last bit.
 # On one rank, then of either of two. SLUICE_FAULTS=all tries every call on one rank and 60 of either of two, otherwise
-# 20 and 5, beginning with one that SLUICE_SEED chooses, which is the day of the year.
+# 12 and 3, beginning with one that SLUICE_SEED chooses, which is the day of the year.
 set -euo pipefail
 source "$SOURCE/tests/end_to_end/common.sh"
 make_data
@@ -11,7 +11,7 @@ train=("$SLUICE" train --config config.textproto --set model.moe.moe_intermediat
   --set checkpoint.every=2 --set checkpoint.keep=1 --set data.eval_every=0 --set logging.tensorboard=false --set training.global_batch_size=4)
 train2=(mpirun -np 2 "${train[@]}" --set model.moe.moe_intermediate_size=512 --set training.micro_batch_size=2)
 last=checkpoints/step_00000008
-calls=20 calls2=5
+calls=12 calls2=3
 [ "${SLUICE_FAULTS:-}" != all ] || calls=1000000 calls2=60
 RANDOM=${SLUICE_SEED:=$(date +%-j)}
 echo "SLUICE_SEED=$SLUICE_SEED"
